@@ -1,0 +1,167 @@
+"""What flows: a Record becomes Events, an Event becomes an Entry, Entries travel in a Batch, each gets an Ack."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
+
+Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
+Settle: TypeAlias = Callable[[], None]
+"""Pays one entry's debt in the ledger it was opened in; the first call counts, later ones change nothing."""
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record as it was fetched: bytes untouched, header order and duplicates kept.
+
+    `timestamp_ms` is epoch milliseconds, -1 where the broker gave none.
+    """
+
+    tp: TopicPartition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes this record keeps alive while it is open: key, value and headers."""
+        total = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            total += len(name) + len(value or b"")
+        return total
+
+    def __str__(self) -> str:
+        return f"{self.tp}@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one route made of one record for one target: the target API's parameters by name, in no wire format.
+
+    `id` is the same on every redelivery: `topic-partition-offset/route`, `/index` where a route makes several.
+    """
+
+    record: Record
+    route: str
+    target: str
+    fields: Mapping[str, Any]
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A target's wire form of one event: `body` is the target's own, `size` the bytes it counts against the limits.
+
+    Entries of different `group` never share a call; entries of an equal `unique` (not None) never share one either.
+    """
+
+    body: Any
+    size: int
+    group: str = ""
+    unique: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One event ready for the wire, carrying its own ack. It ends in exactly one effective `settle`.
+
+    Compared by identity: two entries are never the same debt, however alike they look.
+    """
+
+    event: Event
+    body: Any
+    size: int
+    group: str
+    unique: str | None
+    settle: Settle
+
+
+Batch: TypeAlias = tuple[Entry, ...]
+
+
+class Verdict(Enum):
+    """What becomes of an entry after a call."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    REJECTED = "rejected"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What a target says of one entry.
+
+    `code` is the service's own word for the outcome, `detail` its message with the request id, never a payload.
+    `retry_after` is the pause in seconds that the service asked for (0: none). `tries` bounds a RETRY: after that many
+    calls the entry counts as REJECTED (0: no bound); it is how an unknown code of an entry ends.
+    """
+
+    verdict: Verdict
+    code: str = ""
+    detail: str = ""
+    retry_after: float = 0.0
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may carry: hard limits of the service, lowered by config."""
+
+    entries: int
+    bytes: int
+    entry_bytes: int
+
+
+class Unpublishable(Exception):
+    """An event that the service could never accept, found before it can spoil a batch.
+
+    `path` names the field (`Detail`, `Resources[3]`), `reason` says what is wrong with it, without its value.
+    """
+
+    def __init__(self, reason: str, path: str = "", code: str = "Unpublishable") -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.reason = reason
+        self.path = path
+        self.code = code
+
+
+class BatchRefused(Exception):
+    """A call refused whole because of one entry that the reply does not name; `publish` halves until it stands alone.
+
+    `ack` is what the single entry gets when a call that carried only it is refused.
+    """
+
+    def __init__(self, ack: Ack) -> None:
+        super().__init__(f"{ack.code}: {ack.detail}")
+        self.ack = ack
+
+
+class Health(Enum):
+    """What a preflight found."""
+
+    OK = "ok"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """A target's own check that its destination exists: MISSING holds the lane, UNKNOWN (no right to ask) warns."""
+
+    health: Health
+    code: str = ""
+    detail: str = ""
+    missing: tuple[str, ...] = field(default=())

@@ -1,0 +1,77 @@
+"""The contract between the daemon and a service that takes events; `tests/contract` holds every target to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from connector.model import Ack, Batch, Event, Limits, Preflight, Prepared
+from connector.targets.settings import TargetSettings
+
+
+class Target(Protocol):
+    """Turns events into calls and four shapes of replies into one: an Ack per entry.
+
+    `send` answers in the order of the batch and never raises for an entry's sake; the only exception it may raise is
+    `BatchRefused`. Whatever it cannot read as an acknowledgement is a RETRY.
+    """
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of one call, as the service has them, lowered by config."""
+        ...
+
+    def prepare(self, event: Event) -> Prepared:
+        """Turn an event into the service's wire form: pure, no I/O.
+
+        Raises:
+            Unpublishable: the service could never accept this event.
+        """
+        ...
+
+    async def send(self, batch: Batch) -> Sequence[Ack]:
+        """Make one call, and say of each entry what became of it."""
+        ...
+
+    async def preflight(self) -> Preflight:
+        """Ask whether the destination is there. Never raises; what cannot be asked is UNKNOWN."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Open what calls need (sessions, clients)."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """What the target's API takes under one key of `map`, for the check at load.
+
+    `kind`: string | integer | number | boolean | time | list (of strings) | json (anything) | object.
+    `max_length` counts characters. `example` is shown when the key is missing.
+    """
+
+    kind: Literal["string", "integer", "number", "boolean", "time", "list", "json", "object"]
+    required: bool = False
+    max_length: int | None = None
+    fields: Mapping[str, "Leaf"] | None = None
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One registry line: how a target's settings are read, what its `map` may hold, how it is made.
+
+    `make(name, settings)` does no I/O; calls happen between `__aenter__` and `__aexit__`. `retired` is the
+    sentence that is logged at start for a service that AWS ended.
+    """
+
+    settings: type[TargetSettings]
+    map: Mapping[str, Leaf]
+    make: Callable[[str, Any], Target]
+    retired: str = ""
