@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from connector.targets import eventbridge, stdout
 from connector.targets.contract import Kind
 
-REGISTRY: Final[Mapping[str, Kind]] = {}
+REGISTRY: Final[Mapping[str, Kind]] = {
+    "eventbridge": eventbridge.KIND,
+    "stdout": stdout.KIND,
+}

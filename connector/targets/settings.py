@@ -80,8 +80,9 @@ class RateSettings(Closed):
 
 
 class TargetSettings(Closed):
-    """What every target has; a target's own file adds `type` and its own keys."""
+    """What every target has; a target's own file narrows `type` to its name and adds its own keys."""
 
+    type: str = Field(description="Which service this is")
     batch: BatchSettings = BatchSettings()
     max_in_flight: int = Field(16, ge=1, le=1000, description="Calls under way at once")
     rate_limit: RateSettings | None = Field(None, description="Calls a second at most; unlimited by default")

@@ -1,0 +1,75 @@
+# Python 3.11 or newer and make are all that `make run` needs. Everything is installed into .venv, from locks with hashes.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -p 3.11
+CONFIG ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check lint types test mutate lock clean
+
+help: ## print this help
+	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@printf '\n  make run ARGS="--records 5000"   stop after 5000 records and print what was proved\n'
+	@printf '  make run CONFIG=my.yaml          run the daemon on your own config\n'
+	@printf '  make test ARGS="-k ledger"       options for pytest\n'
+	@printf '  PYTHON=/path/to/python           which Python makes .venv (3.11 or newer; found: %s)\n' "$(or $(PYTHON),none)"
+
+run: $(VENV)/.run ## the demo on this machine alone, or the daemon with CONFIG=my.yaml
+ifeq ($(strip $(CONFIG)),)
+	@$(BIN)/connector demo $(ARGS)
+else
+	@$(BIN)/connector run "$(CONFIG)" $(ARGS)
+endif
+
+setup: $(VENV)/.dev ## install what development and the tests need
+
+check: lint types test ## all that must hold before a change goes in: lint, types, tests
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy, strict, over the package and the tests
+	$(BIN)/mypy
+
+test: $(VENV)/.dev ## unit, contract, flow and real-broker tests (these need Java 17+ and Maven, or KAFKA_BOOTSTRAP_SERVERS)
+	$(BIN)/pytest $(ARGS)
+
+mutate: $(VENV)/.dev ## break the core on purpose and count the changes that no test notices
+	$(BIN)/python -m tests.mutate $(ARGS)
+
+lock: $(VENV)/.dev ## write the three locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
+	$(COMPILE) $(ARGS) --group build -o requirements-build.lock
+	$(COMPILE) $(ARGS) pyproject.toml --group dev --group build -o requirements-dev.lock
+
+clean: ## remove .venv and every cache in the tree
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "No Python 3.11 or newer on the PATH. Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is not Python 3.11 or newer. Name one that is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+
+# The editable install comes from pyproject.toml alone: its dependencies are in the locks already.
+$(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV), once."
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The development lock holds the other two, so it brings what `run` needs.
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) for development, once."
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.run $@

@@ -1,0 +1,728 @@
+"""The only place where the steps are joined: build, start, take, drain, stop."""
+
+import asyncio
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any, Final, Literal, Protocol
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from connector import __version__
+from connector.admin import CannotListen
+from connector.admin import serve as admin_server
+from connector.assignment import Assignment, Bounds, Share
+from connector.batch import Trigger
+from connector.consume import Consumer as KafkaConsumer
+from connector.consume import ask_kafka
+from connector.edge import Drained
+from connector.kafka_properties import producer_config
+from connector.log import configure as configure_log
+from connector.metrics import Metrics, watch_process
+from connector.model import (
+    Ack,
+    Batch,
+    Entry,
+    Event,
+    Health,
+    Prepared,
+    Record,
+    Settle,
+    TopicPartition,
+    Unpublishable,
+)
+from connector.publish import Lane, Pace
+from connector.report import status_of, totals_of, watch
+from connector.room import Credit
+from connector.route import Failure, Routes, compile_routes
+from connector.settings import Loaded, Settings
+from connector.status import summary
+from connector.tally import Tally
+from connector.targets import REGISTRY
+from connector.targets.contract import Target
+from connector.targets.dead_letter import TARGET as DEAD_LETTERS
+from connector.targets.dead_letter import Cause, DeadLetters, bury, kafka_producer
+from connector.targets.settings import TargetSettings
+
+_GRANT_EVERY: Final = 0.002  # seconds between two grants of room: settles come by the thousand
+_LOOK_EVERY: Final = 0.02  # seconds between two looks at a drain
+_STUCK: Final = 60.0  # seconds without a turn of the consumer thread until /livez says so
+_SUMMARY_EVERY: Final = 30.0
+
+
+class Consumer(Protocol):
+    """What the app needs of the Kafka edge (connector.consume.Consumer)."""
+
+    finished: "asyncio.Future[None]"
+    turned_at: float
+    callback_until: float | None
+
+    def start(self) -> None:
+        """Start the thread."""
+        ...
+
+    def grant(self, credit: Credit) -> None:
+        """Let the thread take records up to these totals."""
+        ...
+
+    def commit(self, offsets: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """Commit offset and epoch by partition; the answer comes by `committed`."""
+        ...
+
+    def stop_taking(self) -> None:
+        """Pause everything, keep polling."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the app is made of; tests and the demo's sabotages put their own here."""
+
+    consumer: Callable[[Settings, "App", asyncio.AbstractEventLoop], Consumer]
+    target: Callable[[str, TargetSettings], Target]
+    dead_letters: Callable[[Settings], Target]
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    random: Random = field(default_factory=Random)
+
+
+class _Watch:
+    """Tells the tally and the routes' streaks what a lane reports."""
+
+    def __init__(self, app: "App", name: str) -> None:
+        self._app = app
+        self._name = name
+
+    def delivered(self, entry: Entry, ack: Ack) -> None:
+        self._app.delivered(self._name, entry)
+
+    def retried(self, entry: Entry, ack: Ack) -> None:
+        self._app.tally.retried(entry, ack)
+
+    def called(self, batch: Batch, trigger: Trigger, acks: Sequence[Ack], seconds: float) -> None:
+        self._app.tally.called(self._name, batch, trigger, acks, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """Work of a route that waits for an operator, of one assignment of one partition."""
+
+    tp: TopicPartition
+    epoch: int
+    go_on: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _HeldRoute:
+    since: float
+    parked: deque[_Parked] = field(default_factory=deque)
+
+
+def pace_of(settings: TargetSettings) -> Pace:
+    """A target's settings as plain numbers."""
+    return Pace(
+        linger=settings.batch.linger,
+        max_in_flight=settings.max_in_flight,
+        calls_per_second=settings.rate_limit.calls if settings.rate_limit else None,
+        retry_initial=settings.retry.initial,
+        retry_max=settings.retry.max,
+        give_up_after=settings.retry.give_up_after,
+        request_timeout=settings.request_timeout,
+        preflight_interval=settings.preflight_interval,
+        order=settings.order,
+    )
+
+
+class App:
+    """The daemon.
+
+    Invariant: what Kafka hands over is opened in the ledger in the callback that receives it, before anything can be
+    awaited, and an offset is committed only from a ledger. Any exception on that way ends the process with nothing more
+    committed.
+    """
+
+    def __init__(self, loaded: Loaded, routes: Routes, metrics: Metrics, parts: Parts) -> None:
+        if loaded.settings is None:
+            raise ValueError("a config with errors cannot run")
+        settings = self.settings = loaded.settings
+        self.routes = routes
+        self.parts = parts
+        self.config_hash = loaded.hash
+        self.tally = Tally(metrics, parts.wall)
+        self.started_at = parts.wall()
+        self.state: Literal["starting", "running", "stopping"] = "starting"
+        self.troubles: dict[str, tuple[str, float]] = {}
+        self.lags: dict[TopicPartition, int] = {}
+        self.held_routes: dict[str, _HeldRoute] = {}
+        self.joined = False
+        limits = settings.limits
+        self.assignment = Assignment(
+            Bounds(
+                limits.max_open_records,
+                limits.max_open_bytes,
+                limits.max_open_per_partition,
+                limits.max_uncommitted_per_partition,
+            ),
+            self._settled,
+        )
+        self._log = structlog.get_logger("connector.app")
+        self._metrics = metrics
+        self._streaks: Counter[str] = Counter()  # dead letters in a row, by route
+        self._targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
+        self.lanes = {
+            name: self._lane(name, self._targets[name], pace_of(settings.targets[name])) for name in self._targets
+        }
+        if settings.dead_letters is not None:
+            self._targets[DEAD_LETTERS] = parts.dead_letters(settings)
+            self.lanes[DEAD_LETTERS] = self._lane(
+                DEAD_LETTERS, self._targets[DEAD_LETTERS], Pace(linger=0.02, max_in_flight=4, request_timeout=120.0)
+            )
+        self._end = asyncio.Event()
+        self._paid = asyncio.Event()
+        self._confirmed = asyncio.Event()
+        self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
+        self._fault: BaseException | None = None
+        self._grant_timer: asyncio.TimerHandle | None = None
+        self.consumer: Consumer | None = None
+
+    def _lane(self, name: str, target: Target, pace: Pace) -> Lane:
+        return Lane(
+            name,
+            target,
+            pace,
+            clock=self.parts.clock,
+            random=self.parts.random,
+            watch=_Watch(self, name),
+            reject=self._reject,
+        )
+
+    # life
+
+    async def run(self) -> int:
+        """Run until asked to stop or until Kafka says for good that we cannot; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for route in self.routes.routes:
+            self._metrics.announce(route.name, route.settings.targets)
+        self._metrics.running(self.config_hash)
+        watch(self)
+        async with AsyncExitStack() as stack:
+            for target in self._targets.values():
+                await stack.enter_async_context(target)
+            consumer = self.consumer = self.parts.consumer(self.settings, self, loop)
+            async with asyncio.TaskGroup() as root:
+                tasks = [root.create_task(lane.run(), name=f"lane {lane.name}") for lane in self.lanes.values()]
+                tasks.append(root.create_task(self._commit_always(), name="committer"))
+                tasks.append(root.create_task(self._drain_always(root), name="drains"))
+                tasks.append(root.create_task(self._sum_up_always(), name="summary"))
+                consumer.finished.add_done_callback(lambda _: self._end.set())
+                consumer.start()
+                self.state = "running"
+                await self._end.wait()
+                code = 1 if self._failed(consumer) else await self._stop_in_time(consumer)
+                for task in tasks:
+                    task.cancel()
+        return code
+
+    async def _stop_in_time(self, consumer: Consumer) -> int:
+        self.state = "stopping"
+        try:
+            async with asyncio.timeout(self.settings.shutdown_timeout):
+                return await self._stop(consumer)
+        except TimeoutError:
+            self._log.error(
+                "stopped at the shutdown timeout: what was not acknowledged is not committed and will be sent again",
+                shutdown_timeout_s=self.settings.shutdown_timeout,
+                open_records=self.assignment.totals.records,
+            )
+            return 1
+
+    def _failed(self, consumer: Consumer) -> bool:
+        """Whether Kafka or a fault of ours ended the run; says so. Nothing more is committed."""
+        ended = consumer.finished.exception() if consumer.finished.done() else None
+        error = self._fault or ended
+        if error is None:
+            return False
+        self._log.error(
+            "stopped: nothing more is committed, what was not acknowledged is sent again after a restart",
+            reason=str(error),
+            exc_info=self._fault,
+        )
+        return True
+
+    def stop(self) -> None:
+        """Ask for an orderly end: take nothing more, finish what is on its way, commit, leave."""
+        self._end.set()
+
+    async def _stop(self, consumer: Consumer) -> int:
+        self._log.info("stopping", open_records=self.assignment.totals.records)
+        consumer.stop_taking()
+        tps = list(self.assignment.shares)
+        await self._finish(tps, self.parts.clock() + self.settings.drain_timeout)
+        while (owed := self.assignment.committable()) and not self._failed(consumer):
+            self._confirmed.clear()
+            consumer.commit(owed)
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._confirmed.wait()
+            except TimeoutError:
+                self._log.warning("the last commit is not confirmed yet", partitions=len(owed))
+        left = self.assignment.totals.records
+        self.assignment.close(list(self.assignment.shares))
+        consumer.close()
+        await asyncio.wait({consumer.finished})
+        if self._failed(consumer):
+            return 1
+        self._log.info("stopped", left_uncommitted=left)
+        return 0
+
+    # the Kafka edge calls these in the loop, in the order in which things happened
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a step of the intake; a fault in it ends the process, because what follows would commit past the hole."""
+        if self._fault is not None:
+            return
+        try:
+            step()
+        except BaseException as error:
+            self._fault = error
+            self._end.set()
+            raise
+
+    def assigned(self, epoch: int, tps: Sequence[TopicPartition]) -> None:
+        """These partitions are ours (none: we are a member without any)."""
+        self._guarded(partial(self._assigned, epoch, tps))
+
+    def _assigned(self, epoch: int, tps: Sequence[TopicPartition]) -> None:
+        self.joined = True
+        self.assignment.assign(epoch, tps)
+        self._metrics.rebalances.labels(kind="assigned").inc()
+        self._log.info("assigned", partitions=[str(tp) for tp in tps])
+        self._grant()
+
+    def taken(
+        self,
+        epochs: Mapping[TopicPartition, int],
+        records: Sequence[Record],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        """Records, in poll order. They are opened here and now."""
+        self._guarded(partial(self._taken, epochs, records, positions))
+
+    def _taken(
+        self,
+        epochs: Mapping[TopicPartition, int],
+        records: Sequence[Record],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        if self.state == "stopping":
+            return  # not opened and not passed by: the next owner reads them
+        now = self.parts.clock()
+        shares = self.assignment.shares
+        for record in records:
+            share = shares.get(record.tp)
+            if share is not None and share.ledger.epoch == epochs.get(record.tp):
+                self.assignment.took(share, record.size)
+                self._take(share, record, now)
+        for topic, count in Counter(record.tp.topic for record in records).items():
+            self.tally.took(topic, count)
+        for tp, position in positions.items():
+            share = shares.get(tp)
+            if share is not None and share.ledger.epoch == epochs.get(tp):
+                share.ledger.advance(position)
+        self._settled()
+
+    def drain(
+        self,
+        tps: Sequence[TopicPartition],
+        deadline: float,
+        done: Drained,
+    ) -> None:
+        """These partitions are about to be taken from us; `done` gets what may be committed of them."""
+        self._guarded(lambda: self._drains.put_nowait((tps, deadline, done)))
+
+    def lost(self, tps: Sequence[TopicPartition]) -> None:
+        """These partitions are no longer ours, and nothing of them may be committed."""
+        self._guarded(partial(self._let_go, tps, "lost"))
+
+    def _let_go(self, tps: Iterable[TopicPartition], kind: str) -> None:
+        tps = list(tps)
+        for lane in self.lanes.values():
+            lane.drop(tps)
+        self.assignment.close(tps)
+        gone = set(tps)
+        for held in self.held_routes.values():
+            held.parked = deque(parked for parked in held.parked if parked.tp not in gone)
+        for tp in tps:
+            if self.lags.pop(tp, None) is not None:
+                self._metrics.forget(tp)
+        self._metrics.rebalances.labels(kind=kind).inc()
+        self._log.info(kind, partitions=[str(tp) for tp in tps])
+        self._grant()
+
+    def restarted(self, epoch: int, tp: TopicPartition, offset: int) -> None:
+        """The partition's offsets start again at or below the last one seen."""
+        self._guarded(lambda: self.assignment.restart(epoch, tp))
+        self._log.error(
+            "offsets of a partition start again: the topic was recreated or truncated", partition=str(tp), offset=offset
+        )
+
+    def committed(self, offsets: Mapping[TopicPartition, int], error: str) -> None:
+        """The answer to a commit; `error` is empty when Kafka took it."""
+        self._metrics.commits.labels(outcome="failed" if error else "confirmed").inc()
+        if error:
+            self._log.warning("a commit was not taken; it is tried again", error=error, partitions=len(offsets))
+            return
+        self.assignment.confirm(offsets)
+        self._confirmed.set()
+
+    def lag(self, lags: Mapping[TopicPartition, int]) -> None:
+        """Records between the committed offset and the end, by partition."""
+        for tp, records in lags.items():
+            if tp in self.assignment.shares:
+                self.lags[tp] = records
+                self._metrics.consumer_lag.labels(topic=tp.topic, partition=str(tp.partition)).set(records)
+
+    def trouble(self, code: str, reason: str) -> None:
+        """Something of Kafka's stands in the way."""
+        self.troubles[code] = (reason, self.parts.wall())
+        self._log.error("kafka trouble", code=code, reason=reason)
+
+    def recovered(self, code: str) -> None:
+        """It no longer does."""
+        if self.troubles.pop(code, None) is not None:
+            self._log.warning("kafka works again", code=code)
+
+    # from record to entries
+
+    def _take(self, share: Share, record: Record, now: float) -> None:
+        """Route a record and open it with as many entries as it owes, all before anything else can happen."""
+        routed = self.routes.route(record)
+        failures = routed.failures
+        for route in routed.matched:
+            self.tally.took_route(route)
+        ready: list[tuple[Lane, Event, Prepared]] = []
+        for event in routed.events:
+            try:
+                ready.append((self.lanes[event.target], event, self._targets[event.target].prepare(event)))
+            except Unpublishable as error:
+                policy = self.routes.by_name[event.route].settings.on_error
+                failures.append(Failure(event, "TRANSFORMATION", error.code, str(error), policy))
+        if not routed.matched and not failures and not routed.tombstone:
+            self.tally.unroutable(record.tp.topic)
+            failures.append(self.routes.unrouted(record, self.settings.unrouted))
+        owed = [failure for failure in failures if failure.policy != "skip"]
+        settles = iter(share.ledger.open(record, len(ready) + len(owed), now))
+        for failure in failures:
+            if failure.policy == "skip":
+                if failure.event.route:
+                    self.tally.ended(failure.event, "skipped")
+            else:
+                self._fail(share, failure, next(settles))
+        for lane, event, prepared in ready:
+            entry = Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, next(settles))
+            self._offer(share, lane, entry)
+
+    def _offer(self, share: Share, lane: Lane, entry: Entry) -> None:
+        route = self.routes.by_name.get(entry.event.route)
+        if route is not None and route.name in self.held_routes:
+            self._park(route.name, share, partial(self._offer, share, lane, entry))
+            return
+        delay = route.settings.delay if route is not None else 0.0
+        if not delay:
+            lane.offer(entry)
+            return
+        wait = entry.event.record.timestamp_ms / 1000 + delay - self.parts.wall()
+        lane.offer(entry, self.parts.clock() + wait if wait > 0 else 0.0)
+
+    def _fail(self, share: Share, failure: Failure, settle: Settle) -> None:
+        """An event that could not be made: to the dead letters, or the partition stops before it."""
+        event = failure.event
+        if failure.policy == "hold":
+            why = f"{event.record}: {failure.code} {failure.reason}"
+            self.assignment.halt(event.record.tp, why)
+            self._log.error(
+                "partition holds at a record, as the config says; mend the config or the record and restart",
+                route=event.route,
+                code=failure.code,
+                reason=failure.reason,
+                record=str(event.record),
+            )
+            return
+        cause = Cause(failure.stage, failure.code, failure.reason, event.target, 0)
+        self._bury(share, event, cause, settle)
+
+    def _reject(self, lane: Lane, entry: Entry, ack: Ack) -> bool:
+        """A service refused an entry: follow the route's `on_reject`; False holds the lane."""
+        event = entry.event
+        route = self.routes.by_name.get(event.route)
+        share = self.assignment.shares.get(event.record.tp)
+        if lane.name == DEAD_LETTERS or route is None or share is None or route.settings.on_reject == "hold":
+            return False
+        if route.settings.on_reject == "skip":
+            self.tally.ended(event, "skipped")
+            lane.settle(entry)
+            return True
+        cause = Cause("TASK_PUT", ack.code, ack.detail, lane.name, lane.attempts(entry))
+        self._bury(share, event, cause, partial(lane.settle, entry))
+        return True
+
+    def _bury(self, share: Share, event: Event, cause: Cause, settle: Settle) -> None:
+        """Hand an event to the dead-letter lane; its debt is paid when Kafka has the dead letter."""
+        policy = self.settings.dead_letters
+        lane = self.lanes[DEAD_LETTERS]
+        if event.route in self.held_routes:
+            self._park(event.route, share, partial(self._bury, share, event, cause, settle))
+            return
+        prepared = self._targets[DEAD_LETTERS].prepare(bury(event, cause))
+        letter = bury(event, cause)
+
+        def paid() -> None:
+            settle()
+            self.tally.buried(event, cause.code)
+
+        lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid))
+        self._streaks[event.route] += 1
+        if policy is not None and event.route and self._streaks[event.route] >= policy.max_consecutive:
+            self._hold_route(event.route, cause.code)
+
+    def delivered(self, target: str, entry: Entry) -> None:
+        """A service has an entry: its route's streak of dead letters is broken."""
+        if target != DEAD_LETTERS:
+            self._streaks.pop(entry.event.route, None)
+            self.tally.delivered(entry.event)
+
+    # routes that wait for an operator
+
+    def _hold_route(self, name: str, code: str) -> None:
+        self.held_routes[name] = _HeldRoute(self.parts.wall())
+        self._metrics.paused.labels(route=name).set(1)
+        self._log.error(
+            "route waits for an operator: too many dead letters in a row, its config or its records are wrong",
+            route=name,
+            code=code,
+            in_a_row=self._streaks[name],
+        )
+
+    def _park(self, route: str, share: Share, go_on: Callable[[], None]) -> None:
+        self.held_routes[route].parked.append(_Parked(share.ledger.tp, share.ledger.epoch, go_on))
+
+    def resume(self, route: str) -> bool:
+        """Let a route that waits go on; False where it did not wait."""
+        held = self.held_routes.pop(route, None)
+        if held is None:
+            return False
+        self._streaks.pop(route, None)
+        self._metrics.paused.labels(route=route).set(0)
+        self._log.warning("route goes on", route=route, parked=len(held.parked))
+        for parked in held.parked:
+            share = self.assignment.shares.get(parked.tp)
+            if share is not None and share.ledger.epoch == parked.epoch:
+                parked.go_on()
+        return True
+
+    # room, commits, drains
+
+    def _settled(self) -> None:
+        """Something was paid or taken: look at the room soon."""
+        self._paid.set()
+        if self._grant_timer is None:
+            self._grant_timer = asyncio.get_running_loop().call_later(_GRANT_EVERY, self._grant)
+
+    def _grant(self) -> None:
+        if self._grant_timer is not None:
+            self._grant_timer.cancel()
+            self._grant_timer = None
+        if self.consumer is None:
+            return
+        self.consumer.grant(self.assignment.credit(self.stopped_partitions()))
+
+    def stopped_partitions(self) -> set[TopicPartition]:
+        """The partitions that a held lane stops."""
+        return {tp for lane in self.lanes.values() if lane.held is not None for tp in lane.partitions}
+
+    async def _commit_always(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.commit_interval)
+            if self.state != "running" or self.consumer is None:
+                continue
+            offsets = self.assignment.committable()
+            if offsets:
+                self.consumer.commit(offsets)
+            self._grant()  # a held lane may have come or gone
+
+    async def _drain_always(self, root: asyncio.TaskGroup) -> None:
+        while True:
+            root.create_task(self._drain(*await self._drains.get()), name="drain")
+
+    async def _drain(
+        self,
+        tps: Sequence[TopicPartition],
+        deadline: float,
+        done: Drained,
+    ) -> None:
+        await self._finish(tps, deadline)
+        # from here to the end no await: ledgers close and committables are read in one step
+        committable = self.assignment.committable()
+        offsets = {tp: committable[tp][0] for tp in tps if tp in committable}
+        self._let_go(tps, "revoked")
+        if not done.cancelled():
+            done.set_result(offsets)
+
+    async def _finish(self, tps: Sequence[TopicPartition], deadline: float) -> None:
+        """Finish the holes and the calls in flight of these partitions; let go what was never sent above them."""
+        lanes = list(self.lanes.values())
+        high = {tp: max(lane.high(tp) for lane in lanes) for tp in tps}
+        let_go = sum(lane.drain(high) for lane in lanes)
+        while any(lane.can_finish(tp) for lane in lanes for tp in tps):
+            left = deadline - self.parts.clock()
+            if left <= 0:
+                break
+            self._paid.clear()
+            try:
+                async with asyncio.timeout(min(left, _LOOK_EVERY)):
+                    await self._paid.wait()
+            except TimeoutError:
+                continue  # a lane may hold by now: look again
+        for lane in lanes:
+            lane.hurried(tps)
+        self._log.info("drained", partitions=len(tps), let_go=let_go, left=self.assignment.totals.records)
+
+    # what it says of itself
+
+    async def _sum_up_always(self) -> None:
+        before = totals_of(self)
+        while True:
+            await asyncio.sleep(_SUMMARY_EVERY)
+            after = totals_of(self)
+            self._log.info("summary", **summary(before, after, _SUMMARY_EVERY))
+            before = after
+
+    def live(self) -> tuple[bool, str]:
+        """Whether the consumer thread turns, or is inside a bounded callback."""
+        consumer = self.consumer
+        if consumer is None or self.state == "starting":
+            return True, "starting"
+        now = self.parts.clock()
+        if consumer.callback_until is not None and now <= consumer.callback_until:
+            return True, "in a rebalance"
+        still = now - consumer.turned_at
+        if still > _STUCK:
+            return False, f"the consumer thread has not turned for {still:.0f} s"
+        return True, "turning"
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the member has joined its group and takes records."""
+        if self.state != "running":
+            return False, self.state
+        if not self.joined:
+            return False, "not in the consumer group yet"
+        for code, (reason, _) in self.troubles.items():
+            return False, f"{code}: {reason}"
+        held = [lane.name for lane in self.lanes.values() if lane.held is not None]
+        if held and not self.settings.admin.ready_when_held:
+            return False, f"held: {', '.join(held)}"
+        return True, "in the consumer group"
+
+    def status(self) -> Mapping[str, Any]:
+        """What `/status` answers (connector.status.Status)."""
+        return status_of(self)
+
+
+def real_parts() -> Parts:
+    """The parts of the real daemon: Kafka, and the services of the registry."""
+
+    def dead_letters(settings: Settings) -> Target:
+        if settings.dead_letters is None:
+            raise ValueError("no dead_letters in the config")
+        return DeadLetters(
+            settings.dead_letters.topic,
+            lambda: kafka_producer(producer_config(settings.kafka)),
+            connector=settings.kafka.group_id,
+            oversize=settings.dead_letters.oversize,
+        )
+
+    return Parts(
+        consumer=lambda settings, app, loop: KafkaConsumer(settings, partitions=app, loop=loop),
+        target=lambda name, settings: REGISTRY[settings.type].make(name, settings),
+        dead_letters=dead_letters,
+    )
+
+
+async def serve(loaded: Loaded, routes: Routes, parts: Parts) -> int:
+    """Run the daemon with its admin server until SIGTERM or SIGINT; return the exit code."""
+    log = structlog.get_logger("connector.app")
+    registry = CollectorRegistry()
+    watch_process(registry)
+    app = App(loaded, routes, Metrics(registry), parts)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    admin = app.settings.admin
+    try:
+        async with admin_server(app, admin.host, admin.port, registry=registry) as bound:
+            log.info("started", version=__version__, config_hash=loaded.hash, admin=bound.url)
+            return await app.run()
+    except CannotListen as error:
+        log.error("cannot start", reason=str(error))
+        return 1
+    except BaseExceptionGroup as group:
+        log.error(
+            "stopped by a fault: nothing more is committed, what was not acknowledged is sent again after a restart",
+            exc_info=group,
+        )
+        return 1
+
+
+def run(loaded: Loaded) -> int:
+    """`connector run`: the daemon on a config that has no errors; return the exit code."""
+    if loaded.settings is None:
+        raise ValueError("a config with errors cannot run")
+    routes, problems = compile_routes(loaded.settings, loaded.locate)
+    if routes is None:
+        raise ValueError("\n".join(str(problem) for problem in problems))
+    lines = configure_log(loaded.settings.log.level, loaded.settings.log.format)
+    log = structlog.get_logger("connector.app")
+    for problem in (*loaded.problems, *problems):
+        log.warning("config", code=problem.code, where=str(problem.where), message=problem.message)
+    for name, target in loaded.settings.targets.items():
+        if retired := REGISTRY[target.type].retired:
+            log.warning("retired service", target=name, why=retired)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(loaded, routes, real_parts()))
+    finally:
+        lines.close()
+
+
+def check_online(loaded: Loaded) -> list[str]:
+    """`connector check --online`: what of the config is not there, in words; nothing is consumed or sent."""
+    return asyncio.run(_ask_all(loaded))
+
+
+async def _ask_all(loaded: Loaded) -> list[str]:
+    """Ask Kafka and every target whether what the config names is there; return what is not, in words."""
+    settings = loaded.settings
+    if settings is None:
+        raise ValueError("a config with errors cannot be asked about")
+    complaints = await ask_kafka(settings)
+    parts = real_parts()
+    targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
+    if settings.dead_letters is not None:
+        targets[DEAD_LETTERS] = parts.dead_letters(settings)
+    for name, target in targets.items():
+        async with target:
+            found = await target.preflight()
+        if found.health is not Health.OK:
+            complaints.append(f"target {name}: {found.health.value}: {found.code} {found.detail}".rstrip())
+    return complaints

@@ -1,0 +1,112 @@
+"""What each code of the config's checks means, and how to mend it: `connector explain CODE`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from connector import mapping
+
+EXPLAIN: Final[Mapping[str, str]] = {
+    "CFG001": """A file cannot be read.
+The path does not exist, its permissions forbid reading, it is not UTF-8, or a directory has no *.yaml in it. Files
+that end in _test.yaml are route tests, and are left out of a directory.""",
+    "CFG002": """YAML does not parse.
+The most frequent cause is a value with ${…} that is not in quotes. YAML gives `: `, ` #`, `{`, `}`, `[`, `]` and `,` a
+meaning of its own:
+  wrong   DetailType: ${value.paid ? "Paid" : "Open"}
+  right   DetailType: '${value.paid ? "Paid" : "Open"}'
+  wrong   {Detail: ${value}}
+  right   {Detail: '${value}'}
+Indent with spaces, never with tabs.""",
+    "CFG003": """A key stands twice in one map.
+YAML's readers would keep one of them, and not always the same. Keep the one that is meant. Keys that come in by
+`<<: *anchor` do not count: what stands in the map itself wins.""",
+    "CFG004": """The file is no config.
+It is empty, holds a list or a text instead of keys, holds several documents (a line `---` between them), or asks for
+another YAML than 1.2. Each document belongs in a file of its own: `connector run a.yaml b.yaml` merges them.""",
+    "CFG005": """A tag that cannot stand here.
+The tags are !env NAME, !file PATH and !sub "text with ${var}". An expression that begins with `!` must be quoted,
+because YAML takes it for a tag:
+  wrong   when: !value.test
+  right   when: '!value.test'
+In `map`, `when` and `each` no tag may stand: expressions never read from outside the config. Give the value a name in
+`vars` and write vars.name.""",
+    "CFG006": """Two files give the same key.
+Maps are merged and routes are appended; anything else may be given by one file only, so that the order of the files
+never decides. Targets and topics are given whole by one file.""",
+    "CFG007": """!env finds no value.
+Set the environment variable, or give a default after a colon: !env "STAGE:dev". An empty default is !env "STAGE:".""",
+    "CFG008": """!file finds no text.
+The path is relative to the config file in which it stands. One newline at the end of the file is left out.""",
+    "CFG009": """!sub knows no such variable.
+Between ${ and } stands the name of one of `vars`, or a dotted way into it. $${ is a literal ${. Environment
+variables are read with !env.""",
+    "CFG010": """A key that is not known here.
+Keys that nobody reads are refused, because they are misspelt more often than not. At the top level, keys that begin
+with x- are free, for anchors.""",
+    "CFG011": """Something that must be said is missing.
+It may come from any of the merged files, from `defaults`, or from the environment, such as
+CONNECTOR_KAFKA__GROUP_ID.""",
+    "CFG012": """A value of the wrong kind, or out of its bounds.
+In YAML 1.2 a bare 010 is the number ten and 1.20 is the number 1.2: put quotes around what is meant as a text. NO,
+on and yes are texts; only true and false are not.""",
+    "CFG013": """A quantity without its unit.
+Durations: 200ms, 30s, 5m, 2h, 1d. Sizes: 512B, 256KiB, 64MiB (powers of two), 64kB, 1MB (powers of ten). Rates: 400/s,
+1000/m.""",
+    "CFG014": """A value that is not one of the choices.
+The message lists them.""",
+    "CFG015": """No target is of this type.
+`type` says which service a target is. The message lists those that this program knows.""",
+    "CFG016": """A variable CONNECTOR_… that names no setting.
+Names are CONNECTOR_SECTION__KEY, with two underscores between the levels: CONNECTOR_KAFKA__GROUP_ID. Hyphens and
+dots of names are underscores: CONNECTOR_TARGETS__ORDERS_BUS__REGION is targets.orders-bus.region. Routes come from
+files only.""",
+    "CFG020": """Two routes of one name.
+The name is part of every redelivery id and of every metric; two routes of one name could not be told apart.""",
+    "CFG021": """A route names a target that does not exist, or names one twice.
+The names are the keys of `targets`.""",
+    "CFG022": """A topic that cannot be consumed.
+Kafka's topic names have letters, digits, `.`, `_` and `-`, at most 249. What begins with ^ is a regular expression
+(Python's) that must take the whole name: '^shop\\.returns\\..*'.""",
+    "CFG023": """A fallback with a pattern.
+`fallback: true` runs where no other route of the topic matched; a pattern of its own would let records fall through
+again, and nobody would see it. Give the pattern to a plain route.""",
+    "CFG024": """A policy says dead_letter, but there is no dead-letter topic.
+dead_letter is the default of on_error and on_reject. Either add
+  dead_letters: {topic: my-group.dead}
+or choose skip or hold, for all routes at once in defaults: {route: {on_error: hold, on_reject: hold}}.""",
+    "CFG025": """A route consumes the dead-letter topic.
+Each failure would be consumed again and fail again. To send dead letters through the routes again, replay them.""",
+    "CFG026": """A batch that can never fill.
+A batch waits for more records than may be open, so only `linger` would ever send it.""",
+    "CFG027": """Times that contradict each other.
+drain_timeout < shutdown_timeout: a stop drains first and then commits. drain_timeout < max.poll.interval.ms: a drain
+runs inside a rebalance, and a member that takes longer is thrown out of the group. retry.initial <= retry.max.""",
+    "CFG028": """Limits that contradict each other.
+max_open_per_partition counts records that are not settled, max_uncommitted_per_partition counts these and the settled
+ones behind them. The second is never below the first.""",
+    "CFG029": """A librdkafka property that the daemon must own.
+The promise to lose nothing rests on it, or a setting of the daemon says the same. The message names the setting to
+use.""",
+    "CFG030": """Settings for a topic that no route consumes.
+`topics` says how records are read, not which topics are; usually the name is misspelt.""",
+    "CFG040": """Targets that share partitions share their fate. (A warning.)
+One offset cannot be committed twice: while a target is held, the records it owes keep their partitions from moving on,
+and other targets fed by the same partitions stop as soon as the partition's room is full. For full isolation run one
+daemon with its own group for each target.""",
+    "CFG041": """An ordered target is slow by its nature. (A warning.)
+order: key lets one event of a key be under way, order: partition one of a partition: the next one waits for the ack.
+The rate is one divided by (a call's time + batch.linger), for each key or partition.""",
+    "CFG042": """The service is retired or will be. (A warning.)
+It works as long as the service answers.""",
+    "CFG043": """A target that no route names. (A warning.)
+Nothing is ever sent to it, but its preflight would run.""",
+}
+
+
+ALL: Final[Mapping[str, str]] = {**EXPLAIN, **mapping.EXPLAIN}
+"""The codes of the config and of its two languages."""
+
+
+def explain(code: str) -> str | None:
+    """The explanation of a code, None where there is no such code."""
+    return ALL.get(code.upper())

@@ -1,0 +1,99 @@
+"""Shows problems: to a person with the line and a caret under the place, to a machine as JSON. Never a secret."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from connector.load import MASK, SECRET_KEY
+from connector.mapping.problem import Position, Problem
+from connector.settings import Loaded
+
+_KEY = re.compile(r"\s*(?:- )*[\"']?([\w.-]+)[\"']?\s*:")
+_PAIR = re.compile(r"([\w.-]+)[\"']?\s*:\s*(?=\S)")
+_TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|\$\{[^}]*\}|(?:[^\s,\]}:]|:(?!\s|$))+")
+
+
+def text(loaded: Loaded) -> str:
+    """All problems for a person, as `file:line:col: CODE message` with what to do about each."""
+    return "\n\n".join(_paragraph(problem, loaded.texts) for problem in loaded.problems)
+
+
+def machine(loaded: Loaded) -> str:
+    """All problems as one JSON object: `{"ok", "hash", "problems": [{code, level, file, line, …}]}`."""
+    return json.dumps(
+        {"ok": not loaded.errors, "hash": loaded.hash, "problems": [_fields(problem) for problem in loaded.problems]},
+        ensure_ascii=False,
+        indent=2,
+    )
+
+
+def summary(problems: Sequence[Problem]) -> str:
+    """How many there are: `2 errors, 1 warning`."""
+    errors = sum(problem.level == "error" for problem in problems)
+    counts = ((errors, "error"), (len(problems) - errors, "warning"))
+    return ", ".join(counted(count, word) for count, word in counts if count)
+
+
+def counted(count: int, word: str) -> str:
+    """`1 route`, `2 routes`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _fields(problem: Problem) -> dict[str, Any]:
+    return {
+        "code": problem.code,
+        "level": problem.level,
+        "file": problem.where.file,
+        "line": problem.where.line,
+        "column": problem.where.column,
+        "path": problem.path,
+        "message": problem.message,
+        "mend": problem.mend,
+    }
+
+
+def _paragraph(problem: Problem, texts: Mapping[str, str]) -> str:
+    where = str(problem.where) if problem.where.line else problem.where.file
+    level = "" if problem.level == "error" else f" {problem.level}:"
+    lines = [f"{where}:{level} {problem.code} {problem.message}"]
+    lines += excerpt(problem.where, texts)
+    if problem.path:
+        lines.append(f"      at: {problem.path}")
+    if problem.mend:
+        lines.append(f"    mend: {problem.mend}")
+    return "\n".join(lines)
+
+
+def excerpt(where: Position, texts: Mapping[str, str]) -> list[str]:
+    """The line of a position and a caret under it; nothing where there is none, or where it belongs to a secret."""
+    lines = texts.get(where.file, "").split("\n")
+    if not 0 < where.line <= len(lines) or _inside_secret(lines, where.line - 1):
+        return []
+    line = _without_secrets(lines[where.line - 1].replace("\t", " "))
+    if not line.strip():
+        return []
+    found = _TOKEN.match(line, where.column - 1)
+    width = len(found[0]) if found else 1
+    return [f"{where.line:>8} | {line}", f"         | {' ' * (where.column - 1)}{'^' * min(width, 80)}"]
+
+
+def _without_secrets(line: str) -> str:
+    for found in _PAIR.finditer(line):
+        if SECRET_KEY.search(found[1]) and not re.match(r"!(env|file)\s", line[found.end() :]):
+            return line[: found.end()] + MASK
+    return line
+
+
+def _inside_secret(lines: Sequence[str], index: int) -> bool:
+    """Whether a line goes on with the text of a secret that began above it."""
+    indent = _indent(lines[index])
+    for line in reversed(lines[:index]):
+        if line.strip() and _indent(line) < indent:
+            found = _KEY.match(line)
+            return found is not None and SECRET_KEY.search(found[1]) is not None
+    return False
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -1,0 +1,217 @@
+"""The route step: one Record becomes the Events that its routes make of it. Pure; failures are values."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from connector.decode import DECODERS, Undecodable, decode_headers
+from connector.mapping import (
+    Locate,
+    MappingFailed,
+    Names,
+    Problem,
+    compile_condition,
+    compile_each,
+    compile_map,
+    compile_match,
+)
+from connector.model import Event, Record
+from connector.settings import RouteSettings, Settings, TopicSettings
+from connector.targets import REGISTRY
+from connector.targets.contract import Kind
+
+Policy = Literal["dead_letter", "skip", "hold"]
+_STRICTEST: Final[tuple[Policy, ...]] = ("hold", "dead_letter", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An event that could not be made: `stage` in Kafka Connect's words, `reason` without a value of the record."""
+
+    event: Event
+    stage: Literal["VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION"]
+    code: str
+    reason: str
+    policy: Policy
+
+
+@dataclass(slots=True)
+class Routed:
+    """What became of one record. Nothing in it at all: no route took it (or it is a skipped tombstone)."""
+
+    matched: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    tombstone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One compiled route."""
+
+    settings: RouteSettings
+    match: Callable[[Names], bool] | None
+    when: Callable[[Names], bool] | None
+    each: Callable[[Names], Sequence[Any]] | None
+    map: Callable[[Names], dict[str, Any]]
+    topics: tuple[re.Pattern[str], ...]
+
+    @property
+    def name(self) -> str:
+        """The route's name in the config."""
+        return self.settings.name
+
+    def takes(self, topic: str) -> bool:
+        """Whether this route reads the topic."""
+        return any(pattern.fullmatch(topic) for pattern in self.topics)
+
+
+class Routes:
+    """All routes of a config, in file order.
+
+    Invariant: every matching route runs, up to and including the first `final` one; a `fallback` runs only where no
+    other route of the topic matched or failed.
+    """
+
+    def __init__(self, routes: Sequence[Route], topic: Callable[[str], TopicSettings], id_prefix: str = "") -> None:
+        self.routes: Final = tuple(routes)
+        self.by_name: Final = {route.name: route for route in routes}
+        self._topic = topic
+        self._prefix = id_prefix
+        self._of: dict[str, tuple[Route, ...]] = {}
+
+    def of(self, topic: str) -> tuple[Route, ...]:
+        """The routes that read this topic."""
+        found = self._of.get(topic)
+        if found is None:
+            found = self._of[topic] = tuple(route for route in self.routes if route.takes(topic))
+        return found
+
+    def route(self, record: Record) -> Routed:
+        """Make of a record what its routes say."""
+        routed = Routed()
+        routes = self.of(record.tp.topic)
+        topic = self._topic(record.tp.topic)
+        if record.value is None and topic.tombstones == "skip":
+            routed.tombstone = True
+            return routed
+        if not routes:
+            return routed
+        names = self._read(record, topic, routes, routed)
+        if names is None:
+            return routed
+        for route in routes:
+            if route.settings.fallback and (routed.matched or routed.failures):
+                continue
+            if self._run(route, record, names, routed) and route.settings.final:
+                break
+        return routed
+
+    def _read(self, record: Record, topic: TopicSettings, routes: Sequence[Route], routed: Routed) -> Names | None:
+        """Decode key, headers and value; bytes that cannot be read make one failure, not one a route."""
+        key = None if record.key is None else DECODERS[topic.key_format](record.key)
+        value = None if record.value is None else DECODERS[topic.format](record.value)
+        for part, stage in ((value, "VALUE_CONVERTER"), (key, "KEY_CONVERTER")):
+            if isinstance(part, Undecodable):
+                what = "value" if stage == "VALUE_CONVERTER" else "key"
+                policy = min((route.settings.on_error for route in routes), key=_STRICTEST.index)
+                event = self._event(record, routes[0].name, "", {}, None)
+                routed.failures.append(
+                    Failure(event, stage, part.code, f"the {what} is {part.reason}", policy)  # type: ignore[arg-type]  # the tuple above has no other stage
+                )
+                return None
+        tp = record.tp
+        return Names(
+            tp.topic, tp.partition, record.offset, record.timestamp_ms, key, decode_headers(record.headers), value
+        )
+
+    def _run(self, route: Route, record: Record, names: Names, routed: Routed) -> bool:
+        """Run one route; True where it matched, or failed while it was asked."""
+        settings = route.settings
+        targets = settings.targets
+        try:
+            if route.match is not None and not route.match(names):
+                return False
+            if route.when is not None and not route.when(names):
+                return False
+            routed.matched.append(route.name)
+            items = None if route.each is None else route.each(names)
+        except MappingFailed as error:
+            event = self._event(record, route.name, targets[0] if len(targets) == 1 else "", {}, None)
+            routed.failures.append(_failure(event, error, settings.on_error))
+            return True
+        if items is None:
+            self._make(route, record, names, None, routed)
+        else:
+            for index, item in enumerate(items):
+                names.item, names.index = item, index
+                self._make(route, record, names, index, routed)
+        return True
+
+    def _make(self, route: Route, record: Record, names: Names, index: int | None, routed: Routed) -> None:
+        try:
+            fields = route.map(names)
+        except MappingFailed as error:
+            targets = route.settings.targets
+            event = self._event(record, route.name, targets[0] if len(targets) == 1 else "", {}, index)
+            routed.failures.append(_failure(event, error, route.settings.on_error))
+            return
+        for target in route.settings.targets:
+            routed.events.append(self._event(record, route.name, target, fields, index))
+
+    def _event(self, record: Record, route: str, target: str, fields: Mapping[str, Any], index: int | None) -> Event:
+        tp = record.tp
+        own = f"{self._prefix}{tp.topic}-{tp.partition}-{record.offset}/{route}"
+        return Event(record, route, target, fields, own if index is None else f"{own}/{index}")
+
+    def unrouted(self, record: Record, policy: Policy) -> Failure:
+        """The failure that stands for a record which no route took."""
+        event = self._event(record, "", "", {}, None)
+        return Failure(event, "TRANSFORMATION", "Unrouted", "no route takes this record", policy)
+
+
+def _failure(event: Event, error: MappingFailed, policy: Policy) -> Failure:
+    return Failure(event, "TRANSFORMATION", error.code, f"{error.where}: {error.reason}", policy)
+
+
+def compile_routes(
+    settings: Settings, locate: Locate, registry: Mapping[str, Kind] = REGISTRY
+) -> tuple[Routes | None, list[Problem]]:
+    """Compile every route once; None where a problem is an error."""
+    report: list[Problem] = []
+    routes = [_compile(settings, i, locate, report, registry) for i in range(len(settings.routes))]
+    if any(problem.level == "error" for problem in report):
+        return None, report
+    return Routes([route for route in routes if route], settings.topic, settings.kafka.id_prefix), report
+
+
+def _compile(
+    settings: Settings, at: int, locate: Locate, report: list[Problem], registry: Mapping[str, Kind]
+) -> Route | None:
+    route = settings.routes[at]
+    path = ("routes", at)
+    names = settings.vars
+    match = when = each = None
+    if route.match is not None:
+        match = compile_match(route.match, (*path, "match"), locate, report)
+    if route.when is not None:
+        when = compile_condition(route.when, (*path, "when"), locate, report, names)
+    if route.each is not None:
+        each = compile_each(route.each, (*path, "each"), locate, report, names)
+    mapped = None
+    kinds = {settings.targets[name].type: name for name in route.targets if name in settings.targets}
+    for kind in kinds:
+        mapped = compile_map(
+            route.map,
+            (*path, "map"),
+            locate,
+            report,
+            names,
+            (registry[kind].map or None) if kind in registry else None,
+            each=route.each is not None,
+        )
+    if mapped is None:
+        return None
+    topics = tuple(re.compile(topic if topic.startswith("^") else re.escape(topic)) for topic in route.topics)
+    return Route(route, match, when, each, mapped, topics)

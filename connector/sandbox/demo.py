@@ -1,0 +1,350 @@
+"""Everything on one machine: embedded broker, simulated service, a shop that writes, the daemon; and what it proved."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import orjson
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+from rich.console import Console
+from rich.live import Live
+
+from connector import log
+from connector.admin import Bound, CannotListen, serve
+from connector.app import App, real_parts
+from connector.cli import compiled
+from connector.load import load
+from connector.metrics import Metrics
+from connector.model import TopicPartition
+from connector.render import summary, text
+from connector.report import status_of
+from connector.route import Routes, compile_routes
+from connector.sandbox import faults
+from connector.sandbox.broker import Broker
+from connector.sandbox.eventbridge import REGION, Accepted, EventBridge
+from connector.sandbox.generate import TOPIC, Writer, drafts, fate_in_quickstart, fate_unknown
+from connector.sandbox.prove import Books, Place, Sent, Verdict, payload_digest
+from connector.sandbox.sabotage import SABOTAGES, sabotaged
+from connector.sandbox.table import table
+from connector.sandbox.witness import Look, Witness
+from connector.settings import PATTERN_MARK, AdminSettings, Loaded, NoAuth, Settings
+from connector.targets.eventbridge import EventBridgeSettings
+from connector.targets.settings import TargetSettings
+
+_LOOK_EVERY: Final = 0.1
+_DRAW_EVERY: Final = 0.25
+_REPORT_EVERY: Final = 5.0
+_WEATHER_EVERY: Final = 5.0
+_PATIENCE: Final = 20.0
+"""Seconds without anything new after which a run is judged as it stands."""
+
+_RATE: Final = 100.0
+"""Records a second where no end was asked for."""
+
+_SABOTAGE_RECORDS: Final = 500
+
+_ID: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<offset>\d+)/(?P<route>[^/]+)(/\d+)?")
+
+_CLIMATE: Final = (
+    faults.throttle(times=3, retry_after=0.3),
+    faults.error("ServiceUnavailable", "The simulator takes a rest.", status=503),
+    faults.html(503),
+    faults.refuse("ThrottlingException", probability=0.01, times=None),
+    faults.refuse("InternalFailure", probability=0.01, times=None),
+    faults.slow(0.02, times=None),
+)
+"""What goes wrong in every run: some calls throttled, two outages, and of each fifty entries one refused for now."""
+
+_WEATHER: Final = (faults.throttle(times=2), faults.html(503), faults.error("InternalFailure", status=500))
+"""What comes and goes while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked of the demo. `records` None: for ever. `seed` makes the same records again."""
+
+    records: int | None
+    sabotage: str | None
+    admin: AdminSettings | None
+    seed: int
+    quickstart: bool
+
+
+def demo(
+    records: int | None = None,
+    sabotage: str | None = None,
+    all_: bool = False,
+    config: Path | None = None,
+    listen: str | None = None,
+    seed: int | None = None,
+) -> int:
+    """Run the demo, for ever or for so many records, and print what it proved; return the exit code.
+
+    `sabotage` is a key of SABOTAGES. `all_` asks for every simulated service; so far EventBridge is all. `config` takes
+    the place of the quickstart, `listen` that of its `admin.listen`; broker and AWS endpoints are the simulated ones.
+    """
+    if sabotage is not None and sabotage not in SABOTAGES:
+        return _refuse(f"--sabotage {sabotage}: there is only {', '.join(SABOTAGES)}", 2)
+    if records is not None and records < 1:
+        return _refuse(f"--records {records}: a run without records proves nothing", 2)
+    try:
+        admin = None if listen is None else AdminSettings(listen=listen)
+    except ValidationError as error:
+        return _refuse(f"--listen {listen}: {error.errors()[0]['msg']}", 2)
+    loaded = load([config or quickstart()], os.environ)
+    routes = None if loaded.settings is None else compile_routes(loaded.settings, loaded.locate)[0]
+    if routes is None:
+        loaded = compiled(loaded)
+        return _refuse(f"{text(loaded)}\n\n{summary(loaded.problems)}", 78)
+    wish = Wish(
+        records=_SABOTAGE_RECORDS if records is None and sabotage is not None else records,
+        sabotage=sabotage,
+        admin=admin,
+        seed=Random().randrange(1_000_000) if seed is None else seed,
+        quickstart=config is None,
+    )
+    _be_nobody()
+    try:
+        code, verdicts = asyncio.run(_perform(loaded, routes, wish))
+    except CannotListen as error:
+        return _refuse(str(error), 1)
+    return _tell(wish, code, verdicts)
+
+
+def quickstart() -> Path:
+    """The config that comes with the package: inside it when installed, beside it in a working tree."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "config" / "quickstart.yaml"
+    return inside if inside.exists() else package.parent / "config" / "quickstart.yaml"
+
+
+def _refuse(why: str, code: int) -> int:
+    print(why, file=sys.stderr)
+    return code
+
+
+def _tell(wish: Wish, code: int, verdicts: Sequence[Verdict]) -> int:
+    print(f"\nWhat the run proved (the same records again: --seed {wish.seed})")
+    if wish.sabotage:
+        print(f"      sabotage {wish.sabotage}: {SABOTAGES[wish.sabotage]}")
+    for verdict in verdicts:
+        print(verdict)
+    print(Verdict("the daemon ended well", f"exit code {code}", (f"it should be 0, not {code}",) if code else ()))
+    return 0 if code == 0 and all(verdict.holds for verdict in verdicts) else 1
+
+
+def _be_nobody() -> None:
+    """Keep the real credentials and proxies of whoever runs this out of the way to the simulator."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        os.environ.pop(name, None)
+    os.environ |= {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "NO_PROXY": "127.0.0.1"}
+
+
+class Show:
+    """The daemon between the writer and the witness.
+
+    Invariant: a look reads the group's offsets first, and the dead letters and the service's log after them. So what a
+    right commit covers is in the books before the commit is.
+    """
+
+    def __init__(self, bridge: EventBridge, writer: Writer, witness: Witness, books: Books) -> None:
+        self._bridge = bridge
+        self._writer = writer
+        self._witness = witness
+        self._books = books
+        self._seen: object = None
+        self._news_at = 0.0
+
+    async def look(self) -> Look:
+        """Enter into the books what there is to see now."""
+        look = await self._witness.look()
+        sent = [_sent(event) for event in self._bridge.accepted]
+        self._bridge.accepted.clear()  # the books have it now, and a long run must not keep it twice
+        for event in sent:
+            self._books.delivered(event)
+        for letter in look.buried:
+            self._books.buried(letter)
+        self._books.committed(look.committed)
+        self._writer.committed(look.committed)
+        if sent or look.buried or self._seen != (look.committed, look.ends):
+            self._seen = (look.committed, look.ends)
+            self._news_at = asyncio.get_running_loop().time()
+        return look
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has happened for so long that nothing will."""
+        return asyncio.get_running_loop().time() - self._news_at > _PATIENCE
+
+    async def watch(self, daemon: "asyncio.Task[int]", writing: "asyncio.Task[None]", asked: asyncio.Event) -> Look:
+        """Look until all is written and committed, until the daemon has ended, or until nothing more happens."""
+        while True:
+            look = await self.look()
+            if asked.is_set():
+                writing.cancel()
+            if daemon.done() or self.quiet or (writing.done() and await self._settled(look)):
+                return look
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _settled(self, look: Look) -> bool:
+        await self._writer.flush()
+        return self._books.written == sum(look.ends.values()) == sum(look.committed.values())
+
+
+async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Sequence[Verdict]]:
+    """Build everything, run it, take it down in order; the daemon's exit code, and the verdicts."""
+    assert loaded.settings is not None  # noqa: S101 - demo() has compiled its routes
+    books = Books()
+    async with AsyncExitStack() as stack:
+        bridge = await stack.enter_async_context(EventBridge(_buses(loaded.settings), faults=_CLIMATE, seed=wish.seed))
+        broker = await stack.enter_async_context(Broker())
+        settings = _pointed(loaded.settings, broker.bootstrap_servers, bridge.url)
+        partitions = await broker.topics(_topic(settings))
+        dead = await broker.topics(settings.dead_letters.topic) if settings.dead_letters else ()
+        writer = Writer(
+            broker.bootstrap_servers, partitions, fate_in_quickstart if wish.quickstart else fate_unknown, books.wrote
+        )
+        stack.push_async_callback(writer.close)
+        witness = Witness(broker.bootstrap_servers, settings.kafka.group_id, partitions, dead)
+        stack.push_async_callback(witness.close)
+
+        registry = CollectorRegistry()
+        parts = real_parts() if wish.sabotage is None else sabotaged(real_parts(), wish.sabotage)
+        app = App(replace(loaded, settings=settings), routes, Metrics(registry), parts)
+        page = await stack.enter_async_context(_page(app, wish, settings, registry))
+        screen = stack.enter_context(_screen())
+        log.configure("warning", "console")
+        show = Show(bridge, writer, witness, books)
+        asked = _asked_to_stop()
+        if screen is None:
+            _say(f"records {wish.records or 'without end, Ctrl-C stops it'}, seed {wish.seed}, page {page.url}")
+        async with asyncio.TaskGroup() as root:
+            daemon = root.create_task(app.run(), name="daemon")
+            rate = _RATE if wish.records is None else None
+            writing = root.create_task(writer.write(drafts(wish.seed), wish.records, rate), name="writer")
+            telling = _report(app, books) if screen is None else _draw(screen, app, books, page.url)
+            others = [root.create_task(_weather(bridge), name="weather"), root.create_task(telling, name="screen")]
+            await show.watch(daemon, writing, asked)
+            writing.cancel()
+            app.stop()
+            while not daemon.done():
+                await show.look()
+                await asyncio.sleep(_LOOK_EVERY)
+            for task in others:
+                task.cancel()
+        look = await show.look()
+        return daemon.result(), books.verdicts(ends=look.ends, committed=look.committed)
+
+
+def _asked_to_stop() -> asyncio.Event:
+    """Set by the first Ctrl-C or SIGTERM; a second one ends the process as usual."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def ask() -> None:
+        asked.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+    return asked
+
+
+@asynccontextmanager
+async def _page(app: App, wish: Wish, settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Bound]:
+    """Serve the status page; where nobody asked for an address and the config's is taken, at any free one."""
+    admin = wish.admin or settings.admin
+    async with AsyncExitStack() as stack:
+        try:
+            bound = await stack.enter_async_context(serve(app, admin.host, admin.port, registry=registry))
+        except CannotListen:
+            if wish.admin is not None:
+                raise
+            bound = await stack.enter_async_context(serve(app, admin.host, 0, registry=registry))
+        yield bound
+
+
+@contextmanager
+def _screen() -> Iterator[Live | None]:
+    """A live area on a terminal, nothing elsewhere."""
+    console = Console()
+    if not console.is_terminal:
+        yield None
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield live
+
+
+async def _draw(live: Live, app: App, books: Books, address: str) -> None:
+    while True:
+        live.update(table(status_of(app), books.written, address), refresh=True)
+        await asyncio.sleep(_DRAW_EVERY)
+
+
+async def _report(app: App, books: Books) -> None:
+    """Where there is no terminal: one line now and then."""
+    while True:
+        await asyncio.sleep(_REPORT_EVERY)
+        totals = status_of(app)["totals"]
+        _say(
+            f"written {books.written}, consumed {totals['consumed']}, delivered {totals['delivered']}, "
+            f"dead-lettered {totals['dead_lettered']}, retried {totals['retried']}, open {totals['open_records']}"
+        )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+async def _weather(bridge: EventBridge) -> None:
+    for fault in cycle(_WEATHER):
+        await asyncio.sleep(_WEATHER_EVERY)
+        bridge.faults.add(fault)
+
+
+def _sent(event: Accepted) -> Sent:
+    """Whose event this is, by the redelivery id that it carries, and the digest of what it says."""
+    digest = payload_digest(orjson.loads(event.detail))
+    found = next(filter(None, map(_ID.fullmatch, reversed(event.resources))), None)
+    if found is None:
+        return Sent(Place(TopicPartition(f"event {event.event_id} without an id", 0), 0), "", digest)
+    tp = TopicPartition(found["topic"], int(found["partition"]))
+    return Sent(Place(tp, int(found["offset"])), found["route"], digest)
+
+
+def _topic(settings: Settings) -> str:
+    """Where the shop writes: the first topic that a route names."""
+    named = (topic for route in settings.routes for topic in route.topics if not topic.startswith(PATTERN_MARK))
+    return next(named, TOPIC)
+
+
+def _buses(settings: Settings) -> set[str]:
+    buses = {"default"}
+    for target in settings.targets.values():
+        if isinstance(target, EventBridgeSettings):
+            buses |= {name.rpartition("/")[2] for name in (target.event_bus, *target.event_buses)}
+    return buses
+
+
+def _pointed(settings: Settings, servers: str, url: str) -> Settings:
+    """The same settings with the broker and the AWS endpoints of this machine."""
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": servers, "auth": NoAuth()})
+    targets = {name: _local(target, url) for name, target in settings.targets.items()}
+    return settings.model_copy(update={"kafka": kafka, "targets": targets})
+
+
+def _local(target: TargetSettings, url: str) -> TargetSettings:
+    if not isinstance(target, EventBridgeSettings):
+        return target
+    nobody = dict.fromkeys(("profile", "role_arn", "external_id", "endpoint_id"))
+    return target.model_copy(update={"endpoint_url": url, "region": target.region or REGION, **nobody})

@@ -1,0 +1,213 @@
+"""What a simulated service is told to do wrong, request by request: a script of faults, from Python or as JSON."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Any, Final, Self
+
+WHOLE: Final = frozenset(
+    {
+        "access_denied",
+        "broken_json",
+        "cut",
+        "empty",
+        "error",
+        "expired_token",
+        "html",
+        "never",
+        "no_count",
+        "throttle",
+        "too_large",
+        "wrong_count",
+        "wrong_length",
+    }
+)
+"""They decide what one request gets; the first that is left in the script does."""
+
+BESIDE: Final = frozenset({"refuse", "slow"})
+"""They come on top, all that are left together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One line of a script; the functions below write it more readably.
+
+    `times` counts the requests it bears on, None means until it is cleared. `accepted` says whether the service takes
+    the entries before it misbehaves.
+    """
+
+    do: str
+    times: int | None = 1
+    code: str = ""
+    message: str = ""
+    status: int = 400
+    accepted: bool = False
+    entry: int | None = None
+    source: str | None = None
+    detail_type: str | None = None
+    probability: float = 1.0
+    seconds: float = 0.0
+    by: int = -1
+    when: Callable[[Mapping[str, Any]], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.do not in WHOLE | BESIDE:
+            raise ValueError(f"do: {self.do!r} is none of {', '.join(sorted(WHOLE | BESIDE))}")
+
+    @classmethod
+    def of(cls, tree: Any) -> Self:
+        """Read one line of JSON.
+
+        Raises:
+            ValueError: a key or value is unknown.
+        """
+        if not isinstance(tree, Mapping):
+            raise ValueError("a fault is an object such as {do: throttle, times: 3}")
+        known = {field.name for field in fields(cls)} - {"when"}
+        if unknown := sorted(set(tree) - known):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        try:
+            return cls(**tree)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    def bears_on(self, index: int, entry: Mapping[str, Any], random: Random) -> bool:
+        """Say whether this entry of the request is one to refuse."""
+        return (
+            self.entry in (None, index)
+            and self.source in (None, entry.get("Source"))
+            and self.detail_type in (None, entry.get("DetailType"))
+            and (self.when is None or self.when(entry))
+            and (self.probability >= 1.0 or random.random() < self.probability)
+        )
+
+
+def throttle(times: int | None = 1, retry_after: float = 0.0) -> Fault:
+    """400 ThrottlingException, with a Retry-After of so many seconds if any."""
+    return Fault("throttle", times, seconds=retry_after)
+
+
+def refuse(
+    code: str,
+    *,
+    entry: int | None = None,
+    source: str | None = None,
+    detail_type: str | None = None,
+    when: Callable[[Mapping[str, Any]], bool] | None = None,
+    probability: float = 1.0,
+    times: int | None = 1,
+    message: str = "Refused by the script.",
+) -> Fault:
+    """Entries at this index, of this source, by this test, by this chance (all that are given) get this ErrorCode."""
+    return Fault(
+        "refuse",
+        times,
+        code=code,
+        message=message,
+        entry=entry,
+        source=source,
+        detail_type=detail_type,
+        when=when,
+        probability=probability,
+    )
+
+
+def error(code: str, message: str = "", status: int = 400, times: int | None = 1) -> Fault:
+    """The whole call gets this error."""
+    return Fault("error", times, code=code, message=message, status=status)
+
+
+def html(status: int = 503, times: int | None = 1) -> Fault:
+    """A load balancer's page instead of a reply."""
+    return Fault("html", times, status=status)
+
+
+def empty(times: int | None = 1, *, accepted: bool = True) -> Fault:
+    """200 and no body."""
+    return Fault("empty", times, accepted=accepted)
+
+
+def broken_json(times: int | None = 1, *, accepted: bool = True) -> Fault:
+    """200 and half of a body."""
+    return Fault("broken_json", times, accepted=accepted)
+
+
+def too_large(times: int | None = 1) -> Fault:
+    """413 and no body."""
+    return Fault("too_large", times)
+
+
+def slow(seconds: float, times: int | None = 1) -> Fault:
+    """The reply takes so much longer."""
+    return Fault("slow", times, seconds=seconds)
+
+
+def never(times: int | None = 1, *, accepted: bool = False) -> Fault:
+    """No reply at all, the connection stays open."""
+    return Fault("never", times, accepted=accepted)
+
+
+def cut(times: int | None = 1, *, accepted: bool = False) -> Fault:
+    """The connection is closed instead of a reply."""
+    return Fault("cut", times, accepted=accepted)
+
+
+def wrong_length(by: int = -1, times: int | None = 1) -> Fault:
+    """So many results too few (negative) or too many; the entries are accepted."""
+    return Fault("wrong_length", times, accepted=True, by=by)
+
+
+def no_count(times: int | None = 1) -> Fault:
+    """A reply without FailedEntryCount; the entries are accepted."""
+    return Fault("no_count", times, accepted=True)
+
+
+def wrong_count(by: int = 1, times: int | None = 1) -> Fault:
+    """A FailedEntryCount that is off by so many; the entries are accepted."""
+    return Fault("wrong_count", times, accepted=True, by=by)
+
+
+def expired_token(times: int | None = 1) -> Fault:
+    """400 ExpiredTokenException."""
+    return Fault("expired_token", times)
+
+
+def access_denied(times: int | None = None) -> Fault:
+    """The policy is withdrawn: 400 AccessDeniedException for every call until it is given back (`clear`)."""
+    return Fault("access_denied", times)
+
+
+class Script:
+    """The faults that are left, in order. Each request takes its share once."""
+
+    def __init__(self, lines: Iterable[Fault] = ()) -> None:
+        self._left: list[tuple[Fault, int | None]] = []
+        self.add(*lines)
+
+    def add(self, *lines: Fault) -> None:
+        """Append."""
+        self._left += [(line, line.times) for line in lines if line.times is None or line.times > 0]
+
+    def clear(self, do: str | None = None) -> None:
+        """Forget the faults of this kind, or all."""
+        self._left = [(line, left) for line, left in self._left if do is not None and line.do != do]
+
+    def __iter__(self) -> Iterator[Fault]:
+        return (line for line, _ in self._left)
+
+    def take(self) -> tuple[Fault | None, tuple[Fault, ...]]:
+        """The share of one request: at most one fault of the whole call, and those beside it."""
+        whole: Fault | None = None
+        beside: list[Fault] = []
+        left: list[tuple[Fault, int | None]] = []
+        for line, times in self._left:
+            taken = line.do in BESIDE or whole is None
+            if line.do in BESIDE:
+                beside.append(line)
+            elif whole is None:
+                whole = line
+            times = times - 1 if taken and times is not None else times
+            if times is None or times > 0:
+                left.append((line, times))
+        self._left = left
+        return whole, tuple(beside)

@@ -1,0 +1,301 @@
+"""The config as frozen models: every key, its unit, its default and what it means. `connector.load` fills them.
+
+A value that stands here was checked for its own sake; what makes no sense beside another, `connector.checks` finds.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, SecretStr, SerializeAsAny, StringConstraints
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from connector.mapping.problem import Locate, Problem
+from connector.targets.settings import Closed, Duration, Size, TargetSettings
+
+PATTERN_MARK: Final = "^"
+"""A topic that starts with it is a regular expression over the whole name."""
+
+
+def _joined(value: Any) -> Any:
+    return ",".join(value) if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value) else value
+
+
+def _texts(value: Any) -> Any:
+    """Properties are text for librdkafka: 1024 and true are what a person means by "1024" and "true"."""
+    if not isinstance(value, dict):
+        return value
+    return {key: str(leaf).lower() if isinstance(leaf, bool | int) else leaf for key, leaf in value.items()}
+
+
+def _host_and_port(value: Any) -> Any:
+    if isinstance(value, str) and (found := re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]*):(\d{1,5})", value)):
+        if int(found[2]) <= 65535:
+            return value
+        raise ValueError("needs a port up to 65535")
+    raise ValueError("needs HOST:PORT: write for example 127.0.0.1:8080, or :8080 for every interface")
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+"""Names end in event ids, metrics labels and headers, so they keep to letters, digits, `_`, `.` and `-`."""
+VarName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
+TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Refusal: TypeAlias = Literal["dead_letter", "skip", "hold"]
+
+
+class NoAuth(Closed):
+    """Plain text, no identity: for a broker on the same machine."""
+
+    type: Literal["none"] = "none"
+
+
+class TlsKeys(Closed):
+    """Certificates of a TLS connection; the system's certificate authorities by default."""
+
+    ca: str | None = Field(None, description="File of the certificate authority (PEM); the system's by default")
+    certificate: str | None = Field(None, description="File of the client's certificate (PEM)")
+    key: str | None = Field(None, description="File of the client's private key (PEM)")
+    key_password: SecretStr | None = Field(None, description="Password of the private key")
+    verify_hostname: bool = Field(True, description="Whether the broker's certificate must name its host")
+
+
+class TlsAuth(TlsKeys):
+    """TLS; with `certificate` and `key` the client shows who it is."""
+
+    type: Literal["tls"]
+
+
+class SaslPlainAuth(TlsKeys):
+    """User and password, over TLS unless `tls: false`."""
+
+    type: Literal["sasl_plain"]
+    username: Text = Field(description="User name")
+    password: SecretStr = Field(description="Password; best as !env NAME or !file PATH")
+    tls: bool = Field(True, description="false sends the password in plain text")
+
+
+class SaslScramAuth(TlsKeys):
+    """User and password by challenge and response."""
+
+    type: Literal["sasl_scram"]
+    mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="Which hash")
+    username: Text = Field(description="User name")
+    password: SecretStr = Field(description="Password; best as !env NAME or !file PATH")
+    tls: bool = Field(True, description="false leaves the connection unencrypted")
+
+
+class OAuthBearerAuth(TlsKeys):
+    """A token of an OpenID Connect provider, by client credentials."""
+
+    type: Literal["oauthbearer"]
+    token_endpoint: Text = Field(description="URL that gives tokens")
+    client_id: Text = Field(description="Client id")
+    client_secret: SecretStr = Field(description="Client secret; best as !env NAME or !file PATH")
+    scope: str | None = Field(None, description="Scope to ask for")
+    extensions: dict[str, str] = Field(default={}, description="SASL extensions, such as logicalCluster")
+    tls: bool = Field(True, description="false leaves the connection unencrypted")
+
+
+class MskIamAuth(TlsKeys):
+    """Amazon MSK with IAM, by the usual AWS credentials; needs the extra `msk`."""
+
+    type: Literal["msk_iam"]
+    region: Text = Field(description="Region of the cluster, for example eu-west-1")
+    role_arn: str | None = Field(None, description="Role to assume first")
+    profile: str | None = Field(None, description="Profile of the AWS config files")
+
+
+Auth = Annotated[
+    NoAuth | TlsAuth | SaslPlainAuth | SaslScramAuth | OAuthBearerAuth | MskIamAuth, Field(discriminator="type")
+]
+
+
+class KafkaSettings(Closed):
+    """The cluster, the group, and how the one consumer of this process reads."""
+
+    bootstrap_servers: Annotated[Text, BeforeValidator(_joined, json_schema_input_type=str | list[str])] = Field(
+        description="HOST:PORT of some brokers, as a list or with commas between"
+    )
+    group_id: Text = Field(description="Consumer group; replicas of the daemon share it, and the partitions with it")
+    client_id: Text = Field("connector", description="What brokers call this client in their logs and quotas")
+    auto_offset_reset: Literal["earliest", "latest", "error"] = Field(
+        "earliest", description="Where a group without offsets starts; latest counts for the group's first start only"
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic", description="consumer is KIP-848, where the brokers assign the partitions (Apache Kafka 4.0)"
+    )
+    auth: Auth = Field(NoAuth(), description="How the connection is secured, and who we are")
+    properties: Annotated[
+        dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | int | bool])
+    ] = Field(default={}, description="Any other librdkafka property; those the daemon must own are refused")
+    id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)] = Field(
+        "", description="Put before redelivery ids, to tell a mirrored or recreated topic from the first one"
+    )
+
+
+class TopicSettings(Closed):
+    """How the records of a topic are read, where that differs from the default."""
+
+    format: Literal["json", "string", "bytes"] = Field("json", description="What a record's value is")
+    key_format: Literal["string", "json", "bytes"] = Field("string", description="What a record's key is")
+    tombstones: Literal["skip", "route"] = Field("skip", description="What becomes of a record without a value")
+
+
+class RouteSettings(Closed):
+    """Which records go where, and what is made of them. `defaults.route` is already merged in."""
+
+    name: Name = Field(description="Unique; part of every redelivery id, so a new name makes new ids")
+    topics: tuple[Text, ...] = Field(
+        min_length=1, description="Topic names; one that starts with ^ is a regular expression over the whole name"
+    )
+    match: dict[str, Any] | None = Field(
+        None, description="EventBridge event pattern over topic, partition, offset, timestamp, key, headers, value"
+    )
+    when: str | None = Field(None, description="A CEL condition, for example value.total > 10")
+    each: str | None = Field(
+        None, description="A CEL list, for example ${value.lines}: one event per element, with item and index"
+    )
+    targets: tuple[Text, ...] = Field(min_length=1, description="Names of the targets that get the event")
+    map: dict[str, Any] = Field(default={}, description="The target API's parameters: literals and ${CEL}")
+    final: bool = Field(False, description="true ends the search: routes below do not see a record that this one took")
+    fallback: bool = Field(False, description="true runs only when no other route of the topic matched")
+    on_error: Refusal = Field("dead_letter", description="A record that cannot be decoded, matched, mapped or prepared")
+    on_reject: Refusal = Field("dead_letter", description="An event that the service refused for its own sake")
+    delay: Duration = Field(0.0, description="Hold a record until this long after its timestamp")
+
+
+class DeadLetterSettings(Closed):
+    """The Kafka topic that takes what no target can take."""
+
+    topic: TopicName = Field(description="Must exist; no route may consume it")
+    max_consecutive: int = Field(
+        100, ge=1, description="After this many dead letters in a row a route is held until an operator lets it go on"
+    )
+    oversize: Literal["hold", "reference"] = Field(
+        "hold", description="A dead letter larger than the topic takes: hold, or write topic, partition and offset only"
+    )
+
+
+class LimitSettings(Closed):
+    """How much may be open (taken, not settled) at once. Room is granted per partition, then in all."""
+
+    max_open_records: int = Field(20_000, ge=1, description="Open records of this process")
+    max_open_bytes: Size = Field(64 * 2**20, ge=1, description="Bytes of open records of this process")
+    max_open_per_partition: int = Field(5_000, ge=1, description="Open records of one partition")
+    max_uncommitted_per_partition: int = Field(
+        10_000,
+        ge=1,
+        description="Records from the committable offset to the last one taken; bounds what a crash repeats",
+    )
+
+
+class AdminSettings(Closed):
+    """The page for probes, metrics and people."""
+
+    listen: Annotated[str, BeforeValidator(_host_and_port)] = Field(
+        "127.0.0.1:8080", description="HOST:PORT; port 0 takes any free one"
+    )
+    ready_when_held: bool = Field(True, description="false turns /readyz to 503 while a lane is held")
+    token: SecretStr | None = Field(None, description="Bearer token asked of those who change something")
+
+    @property
+    def host(self) -> str:
+        """The address to bind, without brackets; every interface where none is given."""
+        return self.listen.rpartition(":")[0].strip("[]") or "0.0.0.0"  # noqa: S104 - said by the config, in so many words
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0 takes any free one."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class LogSettings(Closed):
+    """What is said, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is said")
+    format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+
+
+class Settings(BaseSettings):
+    """The whole config after merging, `defaults`, tags and environment. It reads nothing by itself."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+        hide_input_in_errors=True,
+        env_prefix="CONNECTOR_",
+        env_nested_delimiter="__",
+    )
+
+    version: Literal[1] = Field(1, description="Version of this format")
+    vars: dict[VarName, Any] = Field(default={}, description="Constants for expressions (vars.x) and !sub")
+    kafka: KafkaSettings
+    topics: dict[Text, TopicSettings] = Field(
+        default={}, description="By topic name or ^pattern, what differs from the default"
+    )
+    targets: dict[Name, SerializeAsAny[TargetSettings]] = Field(description="By name; `type` says which service")
+    routes: tuple[RouteSettings, ...] = Field(description="All that match run, in this order")
+    unrouted: Literal["skip", "dead_letter", "hold"] = Field(description="Records that no route takes")
+    dead_letters: DeadLetterSettings | None = Field(None, description="Needed by every dead_letter policy")
+    limits: LimitSettings = LimitSettings()
+    commit_interval: Duration = Field(1.0, gt=0, description="How often offsets are committed")
+    drain_timeout: Duration = Field(10.0, gt=0, description="How long a rebalance waits for calls in flight")
+    shutdown_timeout: Duration = Field(25.0, gt=0, description="How long a stop may take, the last commit included")
+    admin: AdminSettings = AdminSettings()
+    log: LogSettings = LogSettings()
+    tests: tuple[dict[str, Any], ...] = Field(default=(), description="Tests of routes: a record in, events out")
+
+    def topic(self, name: str) -> TopicSettings:
+        """How records of a topic are read: by its name, else by the first pattern of `topics` that takes it."""
+        if name in self.topics:
+            return self.topics[name]
+        for pattern, settings in self.topics.items():
+            if pattern.startswith(PATTERN_MARK) and re.fullmatch(pattern, name):
+                return settings
+        return _AS_USUAL
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: the environment is grafted onto the files before, so that errors can name it."""
+        return (init_settings,)
+
+
+_AS_USUAL: Final = TopicSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of a config: `settings` is None where a problem is an error. Made by `connector.load.load`.
+
+    `locate` finds the place of a value by its path, `texts` are the files as read, by name, for showing a line of them.
+    `hash` is the same for the same settings, whatever their secrets are. `draft` is what could be read although there
+    are errors, with every route in its place but without topics, so that the mapping's mistakes can be told beside the
+    others; it is for nothing else.
+    """
+
+    settings: Settings | None = field(repr=False)
+    problems: tuple[Problem, ...]
+    locate: Locate = field(repr=False)
+    hash: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    draft: Settings | None = field(default=None, repr=False)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that forbid a start."""
+        return tuple(problem for problem in self.problems if problem.level == "error")
+
+    def masked(self) -> dict[str, Any]:
+        """The settings as plain values that may be printed: secrets and what came from files as `***`."""
+        return dict(self.plain)

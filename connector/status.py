@@ -1,0 +1,207 @@
+"""What the daemon says of itself: the JSON of `/status`, and the summary line made of two looks at its totals.
+
+Durations are seconds, sizes bytes, times ISO 8601 in UTC. A field is never left out; what is not known yet is null or
+empty. Nothing in it holds a payload or a secret.
+"""
+
+from typing import Literal, TypedDict
+
+
+class Check(TypedDict):
+    """The answer to one question, with the reason in words."""
+
+    ok: bool
+    reason: str
+
+
+class Trouble(TypedDict):
+    """Something of Kafka's that stands in the way now; gone from the list once it works again."""
+
+    code: str
+    reason: str
+    since: str
+
+
+class KafkaStatus(TypedDict):
+    """The member in its group."""
+
+    group: str
+    joined: bool
+    trouble: list[Trouble]
+
+
+class PartitionStatus(TypedDict):
+    """One assigned partition. `committed` and `lag` are null until known.
+
+    `open` counts records that still owe an entry, `uncommitted` the records between `committed` and `position`.
+    `paused`: nothing is taken from it now, because it has no room.
+    """
+
+    topic: str
+    partition: int
+    position: int | None
+    committed: int | None
+    committable: int | None
+    lag: int | None
+    open: int
+    uncommitted: int
+    oldest_unsettled_age_s: float
+    paused: bool
+
+
+class Pause(TypedDict):
+    """Why a route stands still, and what lets it go on."""
+
+    reason: str
+    since: str
+    todo: str
+
+
+class RouteStatus(TypedDict):
+    """One route: counts are events (records for `matched`) since the start."""
+
+    name: str
+    topics: list[str]
+    targets: list[str]
+    matched: int
+    delivered: int
+    dead_lettered: int
+    skipped: int
+    retried: int
+    paused: Pause | None
+
+
+class Hold(TypedDict):
+    """Why a lane stands still: the service's word for it, the first entry it concerns, what a person should do.
+
+    `entries` wait behind it. The place is null where a preflight held the lane before an entry was sent.
+    """
+
+    code: str
+    detail: str
+    since: str
+    next_probe_s: float
+    entries: int
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    todo: str
+
+
+class PreflightStatus(TypedDict):
+    """The last answer to "is the destination there?"."""
+
+    health: Literal["ok", "missing", "unknown"]
+    code: str
+    detail: str
+    at: str
+
+
+class CodeCount(TypedDict):
+    """How often a target answered with a code that was not a delivery, and when it last did."""
+
+    code: str
+    count: int
+    last: str
+
+
+class TargetStatus(TypedDict):
+    """One lane, the dead-letter topic's among them. `waiting` counts entries not on the wire, `in_flight` calls.
+
+    `full`: partitions that feed it are paused because its entries take all the room. `preflight` is null before the
+    first one. `last_errors` has the latest first, ten at most.
+    """
+
+    name: str
+    type: str
+    in_flight: int
+    max_in_flight: int
+    waiting: int
+    open_records: int
+    open_bytes: int
+    full: bool
+    held: Hold | None
+    preflight: PreflightStatus | None
+    delivered: int
+    retried: int
+    rejected: int
+    last_errors: list[CodeCount]
+
+
+class DeadLetters(TypedDict):
+    """`topic` is null where the config has none."""
+
+    topic: str | None
+    count: int
+
+
+class Room(TypedDict):
+    """`limits` of the config, so that what is open can be read against it."""
+
+    max_open_records: int
+    max_open_bytes: int
+
+
+class Totals(TypedDict):
+    """Sums over everything since the start, and what is open now.
+
+    `consumed` and `unrouted` count records, `delivered`, `dead_lettered`, `skipped` and `retried` events. `lag` is null
+    until Kafka has told it.
+    """
+
+    consumed: int
+    unrouted: int
+    delivered: int
+    dead_lettered: int
+    skipped: int
+    retried: int
+    open_records: int
+    open_bytes: int
+    lag: int | None
+    oldest_unsettled_age_s: float
+
+
+class Status(TypedDict):
+    """What `/status` answers."""
+
+    version: str
+    config_hash: str
+    started_at: str
+    now: str
+    state: Literal["starting", "running", "stopping"]
+    ready: Check
+    live: Check
+    kafka: KafkaStatus
+    partitions: list[PartitionStatus]
+    routes: list[RouteStatus]
+    targets: list[TargetStatus]
+    dead_letters: DeadLetters
+    limits: Room
+    totals: Totals
+
+
+def summary(before: Totals, after: Totals, seconds: float) -> dict[str, int | float | None]:
+    """Return the fields of the one log line every 30 s: what was done since `before`, `seconds` ago, and what is open.
+
+    A daemon that was restarted between the two would count backwards; such a difference is taken as `after` itself.
+    """
+
+    def done(then: int, now: int) -> int:
+        return now - then if now >= then else now
+
+    consumed = done(before["consumed"], after["consumed"])
+    delivered = done(before["delivered"], after["delivered"])
+    return {
+        "consumed": consumed,
+        "consumed_per_s": round(consumed / seconds, 1) if seconds > 0 else 0.0,
+        "delivered": delivered,
+        "delivered_per_s": round(delivered / seconds, 1) if seconds > 0 else 0.0,
+        "dead_lettered": done(before["dead_lettered"], after["dead_lettered"]),
+        "skipped": done(before["skipped"], after["skipped"]),
+        "unrouted": done(before["unrouted"], after["unrouted"]),
+        "retried": done(before["retried"], after["retried"]),
+        "open_records": after["open_records"],
+        "open_bytes": after["open_bytes"],
+        "lag": after["lag"],
+        "oldest_unsettled_age_s": round(after["oldest_unsettled_age_s"], 3),
+    }

@@ -1,0 +1,97 @@
+"""What has happened, counted twice from one place: in the metrics for machines, in plain numbers for `/status`."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from connector.batch import Trigger
+from connector.metrics import Metrics, outcome_of
+from connector.model import Ack, Batch, Entry, Event, Verdict
+
+_ERRORS_KEPT: Final = 10
+
+
+class Tally:
+    """Counts since the start. It only counts: nothing of the daemon is decided by it."""
+
+    def __init__(self, metrics: Metrics, wall: Callable[[], float]) -> None:
+        self.metrics: Final = metrics
+        self._wall = wall
+        self._log = structlog.get_logger("connector.publish")
+        self.consumed = 0
+        self.unrouted = 0
+        self.dead_letters = 0
+        self.matched: Counter[str] = Counter()
+        self.by_route: Counter[tuple[str, str]] = Counter()  # (route, outcome or "retried")
+        self.by_target: Counter[tuple[str, str]] = Counter()
+        self.errors: dict[str, OrderedDict[str, tuple[int, float]]] = {}  # target → code → count, last time
+
+    def took(self, topic: str, records: int) -> None:
+        """Records were taken from Kafka."""
+        self.consumed += records
+        self.metrics.records_consumed.labels(topic=topic).inc(records)
+
+    def unroutable(self, topic: str) -> None:
+        """No route took a record."""
+        self.unrouted += 1
+        self.metrics.records_unrouted.labels(topic=topic).inc()
+
+    def took_route(self, route: str) -> None:
+        """A route took a record."""
+        self.matched[route] += 1
+        self.metrics.route_matched.labels(route=route).inc()
+
+    def ended(self, event: Event, outcome: str) -> None:
+        """An event came to its end: delivered, dead_lettered or skipped."""
+        self.by_route[event.route, outcome] += 1
+        self.by_target[event.target, outcome] += 1
+        self.metrics.events.labels(route=event.route, target=event.target, outcome=outcome).inc()
+
+    def buried(self, event: Event, code: str) -> None:
+        """The dead-letter topic has acknowledged an event."""
+        self.dead_letters += 1
+        self.metrics.dead_letters.labels(route=event.route, target=event.target, code=code).inc()
+        self.ended(event, "dead_lettered")
+
+    def delivered(self, event: Event) -> None:
+        """A service has acknowledged an event."""
+        self.ended(event, "delivered")
+        if event.record.timestamp_ms >= 0:
+            self.metrics.end_to_end_seconds.observe(max(0.0, self._wall() - event.record.timestamp_ms / 1000))
+
+    def retried(self, entry: Entry, ack: Ack) -> None:
+        """An entry will be sent again."""
+        event = entry.event
+        self.by_route[event.route, "retried"] += 1
+        self.by_target[event.target, "retried"] += 1
+        self.metrics.retries.labels(route=event.route, target=event.target, code=ack.code).inc()
+
+    def called(self, target: str, batch: Batch, trigger: Trigger, acks: Sequence[Ack], seconds: float) -> None:
+        """A call has ended: one line a batch at debug, never a payload."""
+        self.metrics.batches.labels(target=target, trigger=trigger.value).inc()
+        self.metrics.batch_entries.labels(target=target).observe(len(batch))
+        self.metrics.request_seconds.labels(target=target, outcome=outcome_of(acks)).observe(seconds)
+        for ack in acks:
+            if ack.verdict is not Verdict.DELIVERED:
+                self._note(target, ack.code)
+        self._log.debug(
+            "batch sent",
+            target=target,
+            trigger=trigger.value,
+            entries=len(batch),
+            bytes=sum(entry.size for entry in batch),
+            seconds=round(seconds, 4),
+            first=str(batch[0].event.record),
+            verdicts=dict(Counter(ack.verdict.value for ack in acks)),
+            codes=dict(Counter(ack.code for ack in acks if ack.code)),
+            acks=[ack.detail for ack in acks],
+        )
+
+    def _note(self, target: str, code: str) -> None:
+        errors = self.errors.setdefault(target, OrderedDict())
+        count, _ = errors.pop(code, (0, 0.0))
+        errors[code] = (count + 1, self._wall())
+        if len(errors) > _ERRORS_KEPT:
+            errors.popitem(last=False)

@@ -1,0 +1,273 @@
+"""The dead-letter topic takes what can never be delivered: its original bytes, and the reason in its headers.
+
+The headers are Kafka Connect's (`__connect.errors.*`, DeadLetterQueueReporter of Apache Kafka), so that the tools which
+people have can read them, and ours (`__connector.errors.*`) beside them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Literal, Protocol, Self
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from connector.model import Ack, Batch, Entry, Event, Headers, Health, Limits, Preflight, Prepared, Record, Verdict
+
+TARGET: Final = "dead_letters"
+_LIMITS: Final = Limits(entries=100, bytes=16 * 2**20, entry_bytes=2**31)
+_TURN_S: Final = 0.01
+_REFERENCE: Final = "__connector.errors.reference"
+
+_HOLD: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.INVALID_RECORD,
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }
+)
+"""Nobody's fault but ours or the cluster's: the lane holds. Whatever else went wrong is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a record is buried. `stage` is one of Kafka Connect's, `message` holds no payload."""
+
+    stage: Literal["VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION", "TASK_PUT"]
+    code: str
+    message: str
+    target: str
+    attempts: int
+
+
+class Producer(Protocol):
+    """What this target needs of a Kafka producer."""
+
+    def produce(
+        self,
+        topic: str,
+        *,
+        value: bytes | None = ...,
+        key: bytes | None = ...,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = ...,
+        timestamp: int = ...,
+        headers: Any = ...,
+    ) -> None:
+        """Queue a record."""
+        ...
+
+    def poll(self, timeout: float) -> int:
+        """Serve delivery reports."""
+        ...
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        """Ask for a topic's metadata."""
+        ...
+
+
+def kafka_producer(config: Mapping[str, Any]) -> Producer:
+    """A real producer; librdkafka's own log lines go to the logger `librdkafka`."""
+    return confluent_kafka.Producer({**config, "logger": logging.getLogger("librdkafka")})
+
+
+def headers_of(event: Event, cause: Cause, connector: str) -> Headers:
+    """The record's own headers, then ours; a record that was buried before keeps only the newest reason."""
+    record = event.record
+    texts = {
+        "__connect.errors.topic": record.tp.topic,
+        "__connect.errors.partition": str(record.tp.partition),
+        "__connect.errors.offset": str(record.offset),
+        "__connect.errors.connector.name": connector,
+        "__connect.errors.task.id": "0",
+        "__connect.errors.stage": cause.stage,
+        "__connect.errors.class.name": cause.target or event.route,
+        "__connect.errors.exception.class.name": cause.code,
+        "__connect.errors.exception.message": cause.message,
+        "__connect.errors.exception.stacktrace": "",
+        "__connector.errors.route": event.route,
+        "__connector.errors.target": cause.target,
+        "__connector.errors.code": cause.code,
+        "__connector.errors.attempts": str(cause.attempts),
+        "__connector.errors.id": event.id,
+    }
+    own = tuple((name, value) for name, value in record.headers if name not in texts)
+    return own + tuple((name, text.encode()) for name, text in texts.items())
+
+
+class DeadLetters:
+    """The dead-letter topic as a target.
+
+    Invariant: an entry is DELIVERED only when Kafka has acknowledged it from all in-sync replicas. There is no REJECTED
+    here: what the topic does not take is held, because beyond it there is nothing but loss.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        make_producer: Callable[[], Producer],
+        *,
+        connector: str,
+        oversize: Literal["hold", "reference"] = "hold",
+        deadline: float = 35.0,
+    ) -> None:
+        """`make_producer` gives one with acks=all and idempotence, anew after a fatal error.
+
+        `deadline` in seconds bounds the wait for delivery reports; it lies above the producer's message.timeout.ms, so
+        that a report which comes at all is heard.
+        """
+        self.topic = topic
+        self._make_producer = make_producer
+        self._producer: Producer | None = None
+        self._connector = connector
+        self._oversize = oversize
+        self._deadline = deadline
+
+    @property
+    def limits(self) -> Limits:
+        """Ours, not Kafka's: one round of delivery reports."""
+        return _LIMITS
+
+    def prepare(self, event: Event) -> Prepared:
+        """The record as it was, with the reason in the headers; size in bytes."""
+        cause: Cause = event.fields["cause"]
+        headers = headers_of(event, cause, self._connector)
+        record = event.record
+        size = len(record.key or b"") + len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+        return Prepared(headers, size)
+
+    async def send(self, batch: Batch) -> Sequence[Ack]:
+        """Produce all, then wait for each delivery report."""
+        acks = await self._produce(batch, [entry.body for entry in batch])
+        large = [i for i, ack in enumerate(acks) if ack.code == "MSG_SIZE_TOO_LARGE"]
+        if not large:
+            return acks
+        bare = [batch[i] for i in large]
+        # our headers go first: the payload is what cannot be had again once retention has passed
+        again = await self._produce(bare, [entry.event.record.headers for entry in bare])
+        left = [i for i, ack in zip(large, again, strict=True) if ack.code == "MSG_SIZE_TOO_LARGE"]
+        result = dict(enumerate(acks)) | dict(zip(large, again, strict=True))
+        if left and self._oversize == "reference":
+            kept = [batch[i] for i in left]
+            references = await self._produce(kept, [_reference(entry) for entry in kept], with_value=False)
+            result |= dict(zip(left, references, strict=True))
+        return [self._final(result[i], batch[i]) for i in range(len(batch))]
+
+    def _final(self, ack: Ack, entry: Entry) -> Ack:
+        if ack.code != "MSG_SIZE_TOO_LARGE":
+            return ack
+        return Ack(
+            Verdict.HOLD,
+            ack.code,
+            f"{entry.event.record} with {entry.event.record.size} bytes is larger than {self.topic} takes: "
+            "raise the topic's max.message.bytes, or set dead_letters.oversize: reference",
+        )
+
+    async def _produce(
+        self, entries: Sequence[Entry], headers: Sequence[Headers], with_value: bool = True
+    ) -> list[Ack]:
+        producer = self._producer = self._producer or self._make_producer()
+        acks: list[Ack | None] = [None] * len(entries)
+        for i, (entry, own) in enumerate(zip(entries, headers, strict=True)):
+            record = entry.event.record
+            try:
+                producer.produce(
+                    self.topic,
+                    value=record.value if with_value else None,
+                    key=record.key,
+                    headers=list(own),
+                    timestamp=max(record.timestamp_ms, 0),
+                    on_delivery=_Report(acks, i, self.topic, record),
+                )
+            except BufferError:
+                acks[i] = Ack(Verdict.RETRY, "_QUEUE_FULL", "the producer's queue is full")
+            except KafkaException as error:
+                acks[i] = _ack_of(error.args[0], self.topic, record)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._deadline
+        while any(ack is None for ack in acks) and loop.time() < until:
+            producer.poll(0)
+            if any(ack is None for ack in acks):
+                await asyncio.sleep(
+                    _TURN_S
+                )  # the client has no file descriptor to await: delivery reports are polled for
+        if any(ack is not None and ack.code == "_FATAL" for ack in acks):
+            self._producer = None
+        unheard = Ack(Verdict.RETRY, "Timeout", f"no delivery report within {self._deadline:g} s")
+        return [ack or unheard for ack in acks]
+
+    async def preflight(self) -> Preflight:
+        """Ask whether the topic is there; the client caches nothing for a topic that is asked for by name."""
+        producer = self._producer = self._producer or self._make_producer()
+        try:
+            found = await asyncio.to_thread(producer.list_topics, self.topic, self._deadline / 2)
+        except KafkaException as error:
+            return Preflight(
+                Health.UNKNOWN, error.args[0].name(), f"cannot ask for {self.topic}: {error.args[0].str()}"
+            )
+        topic = found.topics.get(self.topic)
+        if topic is None or (topic.error is not None and topic.error.code() in _HOLD):
+            code = topic.error.name() if topic is not None and topic.error is not None else "UNKNOWN_TOPIC_OR_PART"
+            return Preflight(
+                Health.MISSING,
+                code,
+                f"the dead-letter topic {self.topic} is missing or not ours: create it, or grant Describe and Write",
+                (self.topic,),
+            )
+        return Preflight(Health.OK)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._producer = None
+
+
+class _Report:
+    """One record's delivery report, written where the sender waits for it."""
+
+    __slots__ = ("_acks", "_at", "_record", "_topic")
+
+    def __init__(self, acks: list[Ack | None], at: int, topic: str, record: Record) -> None:
+        self._acks = acks
+        self._at = at
+        self._topic = topic
+        self._record = record
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        self._acks[self._at] = (
+            Ack(Verdict.DELIVERED, "", f"{message.topic()}[{message.partition()}]@{message.offset()}")
+            if error is None
+            else _ack_of(error, self._topic, self._record)
+        )
+
+
+def _ack_of(error: KafkaError, topic: str, record: Record) -> Ack:
+    name = str(error.name())
+    if error.fatal():
+        return Ack(Verdict.RETRY, "_FATAL", f"{topic}: {name} {error.str()}; the producer starts anew")
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+        return Ack(Verdict.RETRY, "MSG_SIZE_TOO_LARGE", f"{topic} does not take {record.size} bytes")
+    verdict = Verdict.HOLD if error.code() in _HOLD else Verdict.RETRY
+    return Ack(verdict, name, f"{topic} did not take {record}: {error.str()}")
+
+
+def _reference(entry: Entry) -> Headers:
+    record = entry.event.record
+    return (*entry.body, (_REFERENCE, f"{record.tp.topic}/{record.tp.partition}/{record.offset}".encode()))
+
+
+def bury(event: Event, cause: Cause) -> Event:
+    """The event that carries a record to the dead-letter topic: its id stays, so that a replay can be told."""
+    fields: Mapping[str, Any] = {"cause": cause}
+    return Event(event.record, event.route, TARGET, fields, event.id)

@@ -1,0 +1,23 @@
+"""What every test shares: logs that stay out of the way, and no credentials or settings of the person who runs them."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+for name in [name for name in os.environ if name.startswith(("AWS_", "CONNECTOR_KAFKA", "CONNECTOR_TARGETS"))]:
+    del os.environ[name]
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> Iterator[None]:
+    """Log lines go nowhere unless a test configures them itself."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
+    yield
+    structlog.reset_defaults()

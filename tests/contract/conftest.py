@@ -1,0 +1,257 @@
+"""One small adapter per registered target: how its service is started, scripted and asked what arrived.
+
+A new target adds an adapter here and passes `test_contract.py`; without one the suite fails.
+"""
+
+import io
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import pytest
+
+from connector.model import Event, Verdict
+from connector.sandbox import faults
+from connector.sandbox.eventbridge import EventBridge as Sandbox
+from connector.sandbox.eventbridge import counted_bytes
+from connector.targets import REGISTRY
+from connector.targets.contract import Target
+from connector.targets.eventbridge import ENTRY_CODES, EventBridge, EventBridgeSettings
+from connector.targets.stdout import Stdout, StdoutSettings
+from tests.contract.wire import event, record, session
+
+
+class World(Protocol):
+    """A target with its service around it."""
+
+    @property
+    def target(self) -> Target: ...
+
+    def event(self, number: int, text: str = "") -> Event:
+        """An event that the service takes. Its size grows with the text."""
+        ...
+
+    def arrived(self) -> list[int]:
+        """The numbers of the events that the service took, in order."""
+        ...
+
+    def counted(self) -> list[int]:
+        """What each of these counted, in bytes."""
+        ...
+
+    def refuse(self, index: int | None, code: str) -> None:
+        """The next call refuses the entry at that index, or all, with this code."""
+        ...
+
+    def refuse_call(self, code: str, status: int) -> None:
+        """The next call is refused whole."""
+        ...
+
+    def trouble(self, name: str) -> None:
+        """The next call meets this trouble."""
+        ...
+
+    def mend(self) -> None:
+        """End every trouble."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What the suite must know of a target. An empty table says that the service has no such answers."""
+
+    open: Callable[[Mapping[str, Any]], AbstractAsyncContextManager[World]]
+    entry_codes: Mapping[str, Verdict]
+    unknown_codes: Sequence[str]
+    call_codes: Mapping[tuple[str, int], Verdict]
+    unreadable: Sequence[str]
+    silences: Sequence[str]
+    lowered: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _BridgeWorld:
+    target: EventBridge
+    sandbox: Sandbox
+
+    def event(self, number: int, text: str = "") -> Event:
+        fields = {"Source": "com.acme", "DetailType": "Order é", "Detail": {"n": number, "text": text}}
+        return event(fields, record(offset=number, timestamp_ms=1_700_000_000_123))
+
+    def arrived(self) -> list[int]:
+        return [int(taken.resources[0].partition("/")[0].rpartition("-")[2]) for taken in self.sandbox.accepted]
+
+    def counted(self) -> list[int]:
+        return [
+            counted_bytes(
+                {
+                    "Source": taken.source,
+                    "DetailType": taken.detail_type,
+                    "Detail": taken.detail,
+                    "Resources": taken.resources,
+                    "Time": taken.time,
+                }
+            )
+            for taken in self.sandbox.accepted
+        ]
+
+    def refuse(self, index: int | None, code: str) -> None:
+        self.sandbox.faults.add(faults.refuse(code, entry=index))
+
+    def refuse_call(self, code: str, status: int) -> None:
+        self.sandbox.faults.add(faults.error(code, "no", status))
+
+    def trouble(self, name: str) -> None:
+        self.sandbox.faults.add(_TROUBLES[name])
+
+    def mend(self) -> None:
+        self.sandbox.faults.clear()
+
+
+_TROUBLES: Final[Mapping[str, faults.Fault]] = {
+    "accepted, then an empty body": faults.empty(),
+    "accepted, then half a body": faults.broken_json(),
+    "accepted, then one result too few": faults.wrong_length(-1),
+    "accepted, then one result too many": faults.wrong_length(1),
+    "accepted, then no FailedEntryCount": faults.no_count(),
+    "accepted, then a wrong FailedEntryCount": faults.wrong_count(),
+    "accepted, then cut": faults.cut(accepted=True),
+    "cut before": faults.cut(),
+    "an HTML page with 500": faults.html(500),
+    "an HTML page with 503": faults.html(503),
+    "throttled": faults.throttle(),
+    "silent before": faults.never(),
+    "accepted, then silent": faults.never(accepted=True),
+}
+
+
+@asynccontextmanager
+async def _bridge(settings: Mapping[str, Any]) -> AsyncIterator[World]:
+    async with Sandbox() as sandbox:
+        read = EventBridgeSettings.model_validate({"endpoint_url": sandbox.url, "region": "eu-west-1", **settings})
+        async with EventBridge("bus", read, sessions=session) as target:
+            yield _BridgeWorld(target, sandbox)
+
+
+class _Stream(io.BytesIO):
+    """A stream that meets trouble once when told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = self.blocks_before = self.blocks_after = False
+        self.release = threading.Event()
+
+    def write(self, data: Any, /) -> int:
+        if self.fails:
+            self.fails = False
+            raise BrokenPipeError
+        if self.blocks_before:
+            self.release.wait()
+            return 0
+        return super().write(data)
+
+    def flush(self) -> None:
+        if self.blocks_after:
+            self.release.wait()
+        super().flush()
+
+
+@dataclass(slots=True)
+class _StdoutWorld:
+    target: Stdout
+    stream: _Stream
+
+    def event(self, number: int, text: str = "") -> Event:
+        return event({"text": text}, record(offset=number))
+
+    def _lines(self) -> list[bytes]:
+        return self.stream.getvalue().splitlines(keepends=True)
+
+    def arrived(self) -> list[int]:
+        return [int(line.partition(b'"offset":')[2].partition(b",")[0]) for line in self._lines()]
+
+    def counted(self) -> list[int]:
+        return [len(line) for line in self._lines()]
+
+    def refuse(self, index: int | None, code: str) -> None:
+        raise NotImplementedError
+
+    def refuse_call(self, code: str, status: int) -> None:
+        raise NotImplementedError
+
+    def trouble(self, name: str) -> None:
+        self.stream.fails = name == "a broken pipe"
+        self.stream.blocks_before = name == "blocked before"
+        self.stream.blocks_after = name == "written, then blocked"
+
+    def mend(self) -> None:
+        self.trouble("none")
+        self.stream.release.set()
+
+
+@asynccontextmanager
+async def _stdout(settings: Mapping[str, Any]) -> AsyncIterator[World]:
+    stream = _Stream()
+    try:
+        async with Stdout("out", StdoutSettings.model_validate(settings), stream=stream) as target:
+            yield _StdoutWorld(target, stream)
+    finally:  # else the thread of a blocked write would outlive the test
+        stream.release.set()
+
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {
+    "eventbridge": Adapter(
+        open=_bridge,
+        entry_codes=ENTRY_CODES,
+        unknown_codes=["SomethingNewException"],
+        call_codes={
+            ("InternalException", 500): Verdict.RETRY,
+            ("ServiceUnavailable", 503): Verdict.RETRY,
+            ("ThrottlingException", 400): Verdict.RETRY,
+            ("TooManyRequestsException", 429): Verdict.RETRY,
+            ("SomethingNewException", 500): Verdict.RETRY,
+            ("ValidationException", 400): Verdict.REJECTED,
+            ("413", 413): Verdict.REJECTED,
+            ("AccessDeniedException", 400): Verdict.HOLD,
+            ("ExpiredTokenException", 400): Verdict.HOLD,
+            ("IncompleteSignature", 403): Verdict.HOLD,
+            ("InvalidClientTokenId", 403): Verdict.HOLD,
+            ("InvalidSignatureException", 400): Verdict.HOLD,
+            ("MissingAuthenticationTokenException", 400): Verdict.HOLD,
+            ("OptInRequired", 403): Verdict.HOLD,
+            ("RequestExpired", 400): Verdict.HOLD,
+            ("ResourceNotFoundException", 400): Verdict.HOLD,
+            ("SignatureDoesNotMatch", 403): Verdict.HOLD,
+            ("SomethingNewException", 400): Verdict.HOLD,
+            ("UnknownOperationException", 404): Verdict.HOLD,
+            ("UnrecognizedClientException", 400): Verdict.HOLD,
+        },
+        unreadable=[name for name in _TROUBLES if "silent" not in name],
+        silences=["silent before", "accepted, then silent"],
+        lowered={"max_entries": 3, "max_bytes": "2KiB"},
+    ),
+    "stdout": Adapter(
+        open=_stdout,
+        entry_codes={},
+        unknown_codes=[],
+        call_codes={},
+        unreadable=["a broken pipe"],
+        silences=["blocked before", "written, then blocked"],
+        lowered={"max_entries": 3, "max_bytes": "2KiB"},
+    ),
+}
+
+
+@pytest.fixture(params=sorted(REGISTRY))
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    """The adapter of each registered target in turn."""
+    return ADAPTERS[request.param]
+
+
+@pytest.fixture
+async def world(adapter: Adapter) -> AsyncIterator[World]:
+    """Each registered target with its service, at default settings."""
+    async with adapter.open({}) as opened:
+        yield opened

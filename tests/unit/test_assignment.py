@@ -1,0 +1,111 @@
+"""Room per partition, then in all; what may be committed, and by which epoch."""
+
+from connector.assignment import Assignment, Bounds
+from connector.model import Record, Settle, TopicPartition
+
+A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
+BOUNDS = Bounds(max_open_records=20, max_open_bytes=1000, max_open_per_partition=8, max_uncommitted_per_partition=12)
+
+
+def assignment(*tps: TopicPartition, bounds: Bounds = BOUNDS) -> Assignment:
+    made = Assignment(bounds, lambda: None)
+    made.assign(1, tps)
+    return made
+
+
+def take(of: Assignment, tp: TopicPartition, offset: int, size: int = 10) -> Settle:
+    record = Record(tp, offset, 0, None, b"x" * size)
+    share = of.shares[tp]
+    of.took(share, record.size)
+    (settle,) = share.ledger.open(record, 1, 0.0)
+    return settle
+
+
+def test_a_new_partition_has_the_whole_of_its_own_limit() -> None:
+    credit = assignment(A).credit()
+    assert credit == (20, 1000, {A: (8, 1)})
+
+
+def test_only_the_partitions_whose_room_has_changed_are_named() -> None:
+    of = assignment(A, B)
+    of.credit()
+    take(of, A, 0)
+    assert of.credit().per_partition == {A: (8, 1)}
+    assert of.credit().per_partition == {}
+
+
+def test_settling_gives_room_again() -> None:
+    of = assignment(A)
+    settles = [take(of, A, offset) for offset in range(8)]
+    assert of.credit().per_partition == {A: (8, 1)}
+    settles[3]()
+    assert of.credit() == (8 + 13, 80 + 930, {A: (9, 1)})
+
+
+def test_what_is_settled_behind_a_stuck_head_counts_against_the_uncommitted_limit() -> None:
+    of = assignment(A)
+    take(of, A, 0)
+    for offset in range(1, 12):
+        take(of, A, offset)()
+    assert of.shares[A].ledger.open_records == 1
+    assert of.credit().per_partition == {A: (12, 1)}  # all of it taken: no room
+
+
+def test_partitions_that_a_held_lane_stops_share_half_of_the_room() -> None:
+    of = assignment(A, B)
+    for offset in range(8):
+        take(of, A, offset)
+    for offset in range(1):
+        take(of, B, offset)
+    assert of.credit({A, B}).per_partition == {A: (8, 1), B: (8, 1)}
+    take(of, B, 1)
+    assert of.credit({A, B}).per_partition == {A: (8, 1), B: (2, 1)}
+    assert of.credit(()).per_partition == {A: (8, 1), B: (8, 1)}
+
+
+def test_a_partition_that_a_hold_policy_stopped_gets_nothing_more() -> None:
+    of = assignment(A)
+    take(of, A, 0)
+    of.halt(A, "a record that cannot be mapped")
+    assert of.credit().per_partition == {A: (1, 1)}
+
+
+def test_a_revoked_partition_gives_back_its_share_of_the_global_room() -> None:
+    of = assignment(A, B)
+    for offset in range(8):
+        take(of, A, offset)
+    of.close([A])
+    assert of.credit().records == 8 + 20
+    assert of.totals.records == 0
+
+
+def test_committable_names_the_epoch_and_only_what_is_not_confirmed_yet() -> None:
+    of = assignment(A, B)
+    take(of, A, 5)()
+    take(of, B, 7)
+    assert of.committable() == {A: (6, 1), B: (7, 1)}
+    of.confirm({A: 6, B: 7})
+    assert of.committable() == {}
+
+
+def test_a_confirmation_for_a_partition_that_has_gone_is_nobodys() -> None:
+    of = assignment(A)
+    of.close([A])
+    of.confirm({A: 6})
+    assert of.shares == {}
+
+
+def test_an_ack_of_the_old_assignment_does_not_move_the_new_one() -> None:
+    of = assignment(A)
+    late = take(of, A, 5)
+    of.assign(2, [A])
+    take(of, A, 5)
+    late()
+    assert of.committable() == {A: (5, 2)}
+
+
+def test_the_oldest_open_record_is_that_of_all_partitions() -> None:
+    of = assignment(A, B)
+    of.shares[A].ledger.open(Record(A, 0, 0, None, None), 1, 30.0)
+    of.shares[B].ledger.open(Record(B, 0, 0, None, None), 1, 20.0)
+    assert of.oldest_at() == 20.0

@@ -1,0 +1,194 @@
+"""The command line: what is printed, and which code it ends with."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+from typer.testing import CliRunner
+
+from connector import __version__
+from connector.cli import cli
+
+_ROOT: Final = Path(__file__).parents[2]
+
+_SOUND = """\
+kafka: {bootstrap_servers: localhost:1, group_id: g}
+targets: {out: {type: eventbridge, endpoint_url: "http://127.0.0.1:1", region: eu-west-1}}
+routes:
+  - name: all
+    topics: [t]
+    targets: [out]
+    map: {Source: "${value.a}", DetailType: D}
+unrouted: skip
+dead_letters: {topic: dead}
+"""
+
+
+def _connector(*arguments: str | Path, **environ: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, [str(one) for one in arguments], env=environ, catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _file(folder: Path, text: str) -> Path:
+    file = folder / "orders.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_check_of_a_sound_config_ends_with_0(tmp_path: Path) -> None:
+    code, out, _ = _connector("check", _file(tmp_path, _SOUND))
+    assert code == 0
+    assert out.startswith("ok: 1 route, 1 target, hash ")
+
+
+def test_check_shows_each_mistake_with_its_line_and_a_caret_and_ends_with_78(tmp_path: Path) -> None:
+    file = _file(tmp_path, _SOUND.replace("unrouted: skip", "unrouted: skp").replace("topics", "topcis"))
+    code, out, _ = _connector("check", file)
+    assert code == 78
+    assert out == (
+        f"{file}:5:5: CFG010 unknown key `topcis`\n"
+        "       5 |     topcis: [t]\n"
+        "         |     ^^^^^^\n"
+        "      at: routes[0].topcis\n"
+        "    mend: did you mean `topics`?\n"
+        "\n"
+        f"{file}:8:11: CFG014 `unrouted` cannot be `skp`\n"
+        "       8 | unrouted: skp\n"
+        "         |           ^^^\n"
+        "      at: unrouted\n"
+        "    mend: did you mean skip? one of skip, dead_letter, hold\n"
+        "\n"
+        "2 errors\n"
+    )
+
+
+def test_check_tells_the_mistakes_of_expressions_beside_the_others(tmp_path: Path) -> None:
+    file = _file(tmp_path, _SOUND.replace("${value.a}", "${vaule.a}").replace("skip", "skp"))
+    code, out, _ = _connector("check", "--format", "json", file)
+    assert code == 78
+    problems = json.loads(out)["problems"]
+    assert [(one["line"], one["path"]) for one in problems] == [(7, "routes[0].map.Source"), (8, "unrouted")]
+
+
+def test_check_speaks_json_to_machines(tmp_path: Path) -> None:
+    file = _file(tmp_path, _SOUND.replace("skip", "skp"))
+    code, out, _ = _connector("check", file, "--format", "json")
+    assert code == 78
+    assert json.loads(out) == {
+        "ok": False,
+        "hash": "",
+        "problems": [
+            {
+                "code": "CFG014",
+                "level": "error",
+                "file": str(file),
+                "line": 8,
+                "column": 11,
+                "path": "unrouted",
+                "message": "`unrouted` cannot be `skp`",
+                "mend": "did you mean skip? one of skip, dead_letter, hold",
+            }
+        ],
+    }
+
+
+def test_a_warning_is_printed_and_ends_with_0(tmp_path: Path) -> None:
+    code, out, _ = _connector(
+        "check", _file(tmp_path, _SOUND.replace("region: eu-west-1", "region: eu-west-1, order: key"))
+    )
+    assert code == 0
+    assert "warning: CFG041" in out
+    assert "1 warning\n" in out
+
+
+def test_run_of_a_wrong_config_consumes_nothing_and_ends_with_78(tmp_path: Path) -> None:
+    code, out, err = _connector("run", _file(tmp_path, "a: {b: ${c}}\n"))
+    assert code == 78
+    assert out == ""
+    assert "orders.yaml:1:9: CFG002" in err
+    assert "put quotes around" in err
+
+
+def test_a_missing_file_is_bad_config_and_no_traceback(tmp_path: Path) -> None:
+    code, out, _ = _connector("check", tmp_path / "none.yaml")
+    assert code == 78
+    assert "CFG001 cannot be read: No such file or directory" in out
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "x", "--format", "xml"], ["fly"], ["explain", "CFG999"]])
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    assert _connector(*arguments)[0] == 2
+
+
+def test_the_environment_is_read(tmp_path: Path) -> None:
+    code, out, _ = _connector("check", _file(tmp_path, _SOUND), CONNECTOR_LOG__LEVLE="debug")
+    assert code == 78
+    assert out.startswith("environment CONNECTOR_LOG__LEVLE: CFG016 CONNECTOR_LOG__LEVLE names no setting\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "admin: {token: hunter2, tokn: x}",
+        "admin:\n  token: [hunter2]",
+        "admin:\n  token: |\n    hunter2\n    hunter3\n  \tx",
+        'admin: {token: "hunter2}',
+        "admin: {listen: 1, token: hunter2}",
+    ],
+)
+def test_the_line_that_is_shown_keeps_its_secret(tmp_path: Path, line: str) -> None:
+    code, out, _ = _connector("check", _file(tmp_path, f"{_SOUND}{line}\n"))
+    assert code == 78
+    assert "hunter" not in out
+
+
+def test_explain_says_what_a_code_means() -> None:
+    code, out, _ = _connector("explain", "cfg024")
+    assert code == 0
+    assert out.startswith("CFG024: A policy says dead_letter")
+
+
+def test_schema_is_json_with_the_registered_targets() -> None:
+    code, out, _ = _connector("schema")
+    assert code == 0
+    kinds = json.loads(out)["properties"]["targets"]["additionalProperties"]["properties"]["type"]["enum"]
+    assert {"eventbridge", "stdout"} <= set(kinds)
+
+
+def test_version_is_said() -> None:
+    assert _connector("--version") == (0, f"connector {__version__}\n", "")
+
+
+def test_the_commands_are_listed() -> None:
+    code, out, _ = _connector("--help")
+    assert code == 0
+    for command in ("run", "check", "explain", "schema", "demo"):
+        assert command in out
+
+
+@pytest.mark.slow  # the client gives a broker that does not answer 20 s
+def test_check_online_of_a_cluster_that_is_not_there_ends_with_1(tmp_path: Path) -> None:
+    code, out, _ = _connector("check", "--online", _file(tmp_path, _SOUND))
+    assert code == 1
+    assert "localhost:1" in out or "Kafka" in out
+
+
+def test_python_m_connector_is_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=_ROOT,
+    )
+    assert (done.returncode, done.stdout) == (0, f"connector {__version__}\n")
+
+
+def test_the_demo_refuses_a_sabotage_that_it_does_not_know() -> None:
+    code, _, err = _connector("demo", "--sabotage", "fire")
+    assert code == 2
+    assert "there is only" in err

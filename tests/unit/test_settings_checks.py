@@ -1,0 +1,88 @@
+"""Combinations that cannot work, and warnings of what works otherwise than one may think."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.configs import loaded, told, with_lines
+
+
+def _without_dead_letters(*lines: str) -> str:
+    text = with_lines(*lines)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("dead_letters"))
+
+
+def test_a_default_dead_letter_policy_without_a_topic_is_told_once(tmp_path: Path) -> None:
+    found = loaded(tmp_path, _without_dead_letters())
+    assert told(found) == [("CFG024", 5, 9, "routes")]
+    assert "routes[0].on_error and 1 more" in found.problems[0].message
+
+
+def test_a_written_dead_letter_policy_without_a_topic_is_told_where_it_stands(tmp_path: Path) -> None:
+    text = _without_dead_letters(
+        "unrouted: dead_letter",
+        "routes: [{name: r, topics: [t], targets: [bus], on_error: dead_letter, on_reject: hold}]",
+    )
+    assert told(loaded(tmp_path, text)) == [("CFG024", 3, 11, "unrouted"), ("CFG024", 5, 59, "routes[0].on_error")]
+
+
+def test_no_dead_letter_topic_is_needed_where_nothing_is_dead_lettered(tmp_path: Path) -> None:
+    text = _without_dead_letters("defaults: {route: {on_error: hold, on_reject: skip}}")
+    assert loaded(tmp_path, text).problems == ()
+
+
+def test_a_dead_letter_section_with_a_mistake_makes_no_second_problem_of_the_policies(tmp_path: Path) -> None:
+    assert told(loaded(tmp_path, with_lines("dead_letters: {max_consecutive: 5}"))) == [
+        ("CFG011", 4, 15, "dead_letters.topic")
+    ]
+
+
+def test_a_route_may_not_consume_the_dead_letter_topic_by_its_name(tmp_path: Path) -> None:
+    text = with_lines("routes: [{name: r, topics: [t, dead], targets: [bus]}]")
+    assert told(loaded(tmp_path, text)) == [("CFG025", 6, 32, "routes[0].topics[1]")]
+
+
+def test_targets_fed_by_the_same_partitions_are_a_warning_and_start_all_the_same(tmp_path: Path) -> None:
+    text = with_lines(
+        "targets: {bus: {type: fake, region: eu}, two: {type: fake, region: us}, far: {type: fake, region: us}}",
+        "routes: [{name: r, topics: ['^t.*'], targets: [bus]}, {name: s, topics: [t1], targets: [two]}, "
+        "{name: u, topics: [other], targets: [far]}]",
+    )
+    found = loaded(tmp_path, text)
+    assert [(one.code, one.level) for one in found.problems] == [("CFG040", "warning")]
+    assert "`bus` and `two`" in found.problems[0].message
+    assert "`t1`" in found.problems[0].message
+    assert found.settings is not None
+
+
+@pytest.mark.parametrize(
+    ("order", "linger", "rate"), [("key", "150ms", "5 a second"), ("partition", "0ms", "20 a second")]
+)
+def test_an_ordered_target_is_warned_of_with_its_rate(tmp_path: Path, order: str, linger: str, rate: str) -> None:
+    text = with_lines(f"targets: {{bus: {{type: fake, region: eu, order: {order}, batch: {{linger: {linger}}}}}}}")
+    found = loaded(tmp_path, text)
+    assert told(found) == [("CFG041", 5, 48, "targets.bus.order")]
+    assert rate in found.problems[0].message
+    assert found.settings is not None
+
+
+def test_a_retired_service_and_an_unused_target_are_warnings(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_lines("targets: {bus: {type: fake, region: eu}, log: {type: old}}"))
+    assert told(found) == [("CFG043", 5, 47, "targets.log"), ("CFG042", 5, 54, "targets.log.type")]
+    assert found.problems[1].message == "The service ends in 2027."
+    assert found.settings is not None
+
+
+def test_a_target_twice_in_one_route_is_refused(tmp_path: Path) -> None:
+    text = with_lines("routes: [{name: r, topics: [t], targets: [bus, bus]}]")
+    assert told(loaded(tmp_path, text)) == [("CFG021", 6, 48, "routes[0].targets[1]")]
+
+
+def test_settings_of_a_pattern_stand_where_routes_have_other_patterns(tmp_path: Path) -> None:
+    text = with_lines("topics: {'^shop.*': {format: bytes}}", "routes: [{name: r, topics: ['^s.+'], targets: [bus]}]")
+    assert loaded(tmp_path, text).problems == ()
+
+
+def test_a_lower_bound_of_uncommitted_records_needs_a_lower_bound_of_open_ones(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_lines("limits: {max_uncommitted_per_partition: 100}"))
+    assert told(found) == [("CFG028", 7, 41, "limits.max_uncommitted_per_partition")]
