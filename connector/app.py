@@ -178,7 +178,7 @@ class App:
         )
         self._log = structlog.get_logger("connector.app")
         self._metrics = metrics
-        self._streaks: Counter[str] = Counter()  # dead letters in a row, by route
+        self._streaks: Counter[tuple[str, str]] = Counter()  # dead letters in a row, by route and stage
         self._targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
         self.lanes = {
             name: self._lane(name, self._targets[name], pace_of(settings.targets[name])) for name in self._targets
@@ -192,7 +192,6 @@ class App:
         self._paid = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
-        self._fault: BaseException | None = None
         self._grant_timer: asyncio.TimerHandle | None = None
         self.consumer: Consumer | None = None
 
@@ -229,13 +228,13 @@ class App:
                 consumer.start()
                 self.state = "running"
                 await self._end.wait()
+                self.state = "stopping"  # also after a fault: whoever asks until the process is gone hears "not ready"
                 code = 1 if self._failed(consumer) else await self._stop_in_time(consumer)
                 for task in tasks:
                     task.cancel()
         return code
 
     async def _stop_in_time(self, consumer: Consumer) -> int:
-        self.state = "stopping"
         try:
             async with asyncio.timeout(self.settings.shutdown_timeout):
                 return await self._stop(consumer)
@@ -249,14 +248,13 @@ class App:
 
     def _failed(self, consumer: Consumer) -> bool:
         """Whether Kafka or a fault of ours ended the run; says so. Nothing more is committed."""
-        ended = consumer.finished.exception() if consumer.finished.done() else None
-        error = self._fault or ended
+        error = consumer.finished.exception() if consumer.finished.done() else None
         if error is None:
             return False
         self._log.error(
             "stopped: nothing more is committed, what was not acknowledged is sent again after a restart",
             reason=str(error),
-            exc_info=self._fault,
+            exc_info=error.__cause__,
         )
         return True
 
@@ -286,24 +284,11 @@ class App:
         self._log.info("stopped", left_uncommitted=left)
         return 0
 
-    # the Kafka edge calls these in the loop, in the order in which things happened
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """Run a step of the intake; a fault in it ends the process, because what follows would commit past the hole."""
-        if self._fault is not None:
-            return
-        try:
-            step()
-        except BaseException as error:
-            self._fault = error
-            self._end.set()
-            raise
+    # the Kafka edge calls these in the loop, in the order in which things happened; what one of them raises ends the
+    # edge and with it the process, because what follows could commit past a hole
 
     def assigned(self, epoch: int, tps: Sequence[TopicPartition]) -> None:
         """These partitions are ours (none: we are a member without any)."""
-        self._guarded(partial(self._assigned, epoch, tps))
-
-    def _assigned(self, epoch: int, tps: Sequence[TopicPartition]) -> None:
         self.joined = True
         self.assignment.assign(epoch, tps)
         self._metrics.rebalances.labels(kind="assigned").inc()
@@ -317,14 +302,6 @@ class App:
         positions: Mapping[TopicPartition, int],
     ) -> None:
         """Records, in poll order. They are opened here and now."""
-        self._guarded(partial(self._taken, epochs, records, positions))
-
-    def _taken(
-        self,
-        epochs: Mapping[TopicPartition, int],
-        records: Sequence[Record],
-        positions: Mapping[TopicPartition, int],
-    ) -> None:
         if self.state == "stopping":
             return  # not opened and not passed by: the next owner reads them
         now = self.parts.clock()
@@ -349,11 +326,11 @@ class App:
         done: Drained,
     ) -> None:
         """These partitions are about to be taken from us; `done` gets what may be committed of them."""
-        self._guarded(lambda: self._drains.put_nowait((tps, deadline, done)))
+        self._drains.put_nowait((tps, deadline, done))
 
     def lost(self, tps: Sequence[TopicPartition]) -> None:
         """These partitions are no longer ours, and nothing of them may be committed."""
-        self._guarded(partial(self._let_go, tps, "lost"))
+        self._let_go(tps, "lost")
 
     def _let_go(self, tps: Iterable[TopicPartition], kind: str) -> None:
         tps = list(tps)
@@ -372,7 +349,7 @@ class App:
 
     def restarted(self, epoch: int, tp: TopicPartition, offset: int) -> None:
         """The partition's offsets start again at or below the last one seen."""
-        self._guarded(lambda: self.assignment.restart(epoch, tp))
+        self.assignment.restart(epoch, tp)
         self._log.error(
             "offsets of a partition start again: the topic was recreated or truncated", partition=str(tp), offset=offset
         )
@@ -418,6 +395,7 @@ class App:
             except Unpublishable as error:
                 policy = self.routes.by_name[event.route].settings.on_error
                 failures.append(Failure(event, "TRANSFORMATION", error.code, str(error), policy))
+        self._end_streaks(record, ready, failures)
         if not routed.matched and not failures and not routed.tombstone:
             self.tally.unroutable(record.tp.topic)
             failures.append(self.routes.unrouted(record, self.settings.unrouted))
@@ -432,6 +410,21 @@ class App:
         for lane, event, prepared in ready:
             entry = Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, next(settles))
             self._offer(share, lane, entry)
+
+    def _end_streaks(
+        self, record: Record, ready: Sequence[tuple[Lane, Event, Prepared]], failures: Sequence[Failure]
+    ) -> None:
+        """A good record ends the streaks of its routes. In a row means in the partition's order: acks come later."""
+        if not self._streaks:
+            return
+        if all(failure.stage == "TRANSFORMATION" for failure in failures):  # it could be decoded
+            for route in self.routes.of(record.tp.topic):
+                self._streaks.pop((route.name, "VALUE_CONVERTER"), None)
+                self._streaks.pop((route.name, "KEY_CONVERTER"), None)
+        failed = {failure.event.route for failure in failures}
+        for _, event, _ in ready:
+            if event.route not in failed:
+                self._streaks.pop((event.route, "TRANSFORMATION"), None)
 
     def _offer(self, share: Share, lane: Lane, entry: Entry) -> None:
         route = self.routes.by_name.get(entry.event.route)
@@ -492,26 +485,27 @@ class App:
             self.tally.buried(event, cause.code)
 
         lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid))
-        self._streaks[event.route] += 1
-        if policy is not None and event.route and self._streaks[event.route] >= policy.max_consecutive:
-            self._hold_route(event.route, cause.code)
+        streak = (event.route, cause.stage)
+        self._streaks[streak] += 1
+        if policy is not None and event.route and self._streaks[streak] >= policy.max_consecutive:
+            self._hold_route(event.route, cause.code, self._streaks[streak])
 
     def delivered(self, target: str, entry: Entry) -> None:
         """A service has an entry: its route's streak of dead letters is broken."""
         if target != DEAD_LETTERS:
-            self._streaks.pop(entry.event.route, None)
+            self._streaks.pop((entry.event.route, "TASK_PUT"), None)
             self.tally.delivered(entry.event)
 
     # routes that wait for an operator
 
-    def _hold_route(self, name: str, code: str) -> None:
+    def _hold_route(self, name: str, code: str, in_a_row: int) -> None:
         self.held_routes[name] = _HeldRoute(self.parts.wall())
         self._metrics.paused.labels(route=name).set(1)
         self._log.error(
             "route waits for an operator: too many dead letters in a row, its config or its records are wrong",
             route=name,
             code=code,
-            in_a_row=self._streaks[name],
+            in_a_row=in_a_row,
         )
 
     def _park(self, route: str, share: Share, go_on: Callable[[], None]) -> None:
@@ -522,7 +516,8 @@ class App:
         held = self.held_routes.pop(route, None)
         if held is None:
             return False
-        self._streaks.pop(route, None)
+        for stage in ("VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION", "TASK_PUT"):
+            self._streaks.pop((route, stage), None)
         self._metrics.paused.labels(route=route).set(0)
         self._log.warning("route goes on", route=route, parked=len(held.parked))
         for parked in held.parked:
@@ -695,9 +690,6 @@ def run(loaded: Loaded) -> int:
     log = structlog.get_logger("connector.app")
     for problem in (*loaded.problems, *problems):
         log.warning("config", code=problem.code, where=str(problem.where), message=problem.message)
-    for name, target in loaded.settings.targets.items():
-        if retired := REGISTRY[target.type].retired:
-            log.warning("retired service", target=name, why=retired)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(serve(loaded, routes, real_parts()))

@@ -5,14 +5,14 @@ is None or left out, and was complained of already.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final, Literal
 
 from connector.complaints import nearest
 from connector.mapping.problem import Path, Problem, spell
-from connector.settings import PATTERN_MARK, RouteSettings, Settings
+from connector.settings import PATTERN_MARK, THE_RECORD, RouteSettings, Settings
 from connector.targets.contract import Kind
 from connector.targets.settings import TargetSettings
 from connector.yaml_source import Node
@@ -71,6 +71,8 @@ def check(parts: Parts, kinds: Mapping[str, Kind], owned: Mapping[str, str]) -> 
     yield from _limits(parts)
     yield from _properties(parts, owned)
     yield from _topic_settings(parts)
+    yield from _maps(parts, kinds)
+    yield from _tests(parts)
     yield from _coupled(parts)
     yield from _ordered(parts)
     yield from _retired(parts, kinds)
@@ -258,6 +260,57 @@ def _topic_settings(parts: Parts) -> Iterator[Problem]:
         close = nearest(topic, [one for one in consumed if not one.startswith(PATTERN_MARK)])
         mend = f"did you mean `{close}`?" if close else "take it out, or consume it in a route"
         yield parts.problem("CFG030", ("topics", topic), "no route consumes this topic", mend)
+
+
+def _maps(parts: Parts, kinds: Mapping[str, Kind]) -> Iterator[Problem]:
+    """What a kind of target says of each map that feeds one of its targets."""
+    for index, route in parts.routes.items():
+        for name in dict.fromkeys(route.targets):
+            target = parts.targets.get(name)
+            kind = kinds.get(target.type) if target is not None else None
+            if kind is None or kind.check is None:
+                continue
+            for below, message, mend in kind.check(target, route.map):
+                said = f"`{spell(below) or 'map'}` {message} (`{name}`)"
+                yield parts.problem("CFG031", ("routes", index, "map", *below), said, mend)
+
+
+def _tests(parts: Parts) -> Iterator[Problem]:
+    """Tests that speak of what the config does not have."""
+    if parts.settings is None or not parts.whole:
+        return
+    names = [route.name for route in parts.routes.values()]
+    topics = list(dict.fromkeys(topic for route in parts.routes.values() for topic in route.topics))
+    for index, test in enumerate(parts.settings.tests):
+        path: Path = ("tests", index)
+        for name in test.expect:
+            if name not in (THE_RECORD, *names):
+                close = nearest(name, names)
+                mend = f"did you mean `{close}`?" if close else f"the routes are {', '.join(names)}"
+                yield parts.problem("CFG032", (*path, "expect", name), f"no route is called `{name}`", mend)
+        topic = test.record.topic
+        read = f"the routes read {', '.join(topics)}"
+        if topic is None and usual_topic(topics) is None:
+            message = f"the record of `{test.name}` needs a topic: {read}"
+            yield parts.problem("CFG033", (*path, "record"), message, "add topic: …")
+        elif topic is not None and not any(_takes(one, topic) for one in topics):
+            close = nearest(topic, [one for one in topics if not one.startswith(PATTERN_MARK)])
+            mend = f"did you mean `{close}`?" if close else read
+            yield parts.problem("CFG033", (*path, "record", "topic"), f"no route reads the topic `{topic}`", mend)
+
+
+def usual_topic(topics: Sequence[str]) -> str | None:
+    """The topic that is meant where none is said: the only one there is, if it is a name."""
+    return topics[0] if len(topics) == 1 and not topics[0].startswith(PATTERN_MARK) else None
+
+
+def tests_only(tree: Node) -> Iterator[Problem]:
+    """A file of route tests must not change the config that it tests."""
+    for key, node in tree.branch.items():
+        if key not in ("tests", "version") and not key.startswith("x-"):
+            message = f"`{key}` stands in a file of route tests: the daemon does not read it"
+            mend = "move it into the config, or name the file otherwise than *_test.yaml"
+            yield Problem("CFG034", node.key or node.at, key, message, mend)
 
 
 def _coupled(parts: Parts) -> Iterator[Problem]:

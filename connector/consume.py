@@ -318,7 +318,7 @@ class Consumer:
             except UnicodeDecodeError:
                 self._hold(tp, "HEADERS", f"the name of a header of {tp}@{message.offset()} is not UTF-8")
                 continue
-            if record.offset <= mine.last:
+            if record.offset <= mine.last or record.offset < mine.told:
                 self._flush(records, {})
                 records = []
                 self._epoch += 1
@@ -554,8 +554,7 @@ class Consumer:
 
     def _on_statistics(self, text: str) -> None:
         told = read(text)
-        if told.connected:
-            self._connection.stands()
+        self._connection.look(told.connected)
         if lags := {tp: lag for tp, lag in told.lags.items() if tp in self._room.owned}:
             self._post(self._partitions.lag, lags)
         if told.joined and not self._joined:

@@ -89,6 +89,18 @@ The promise to lose nothing rests on it, or a setting of the daemon says the sam
 use.""",
     "CFG030": """Settings for a topic that no route consumes.
 `topics` says how records are read, not which topics are; usually the name is misspelt.""",
+    "CFG031": """A map that does not fit its target.
+Each value may be right by itself, but the target's settings forbid what the map makes of it, so that every event would
+be refused. For EventBridge: a computed EventBusName needs `event_buses`, the closed list of buses that are looked
+after, because PutEvents answers success for a bus that does not exist; a literal one must be event_bus or listed.""",
+    "CFG032": """A route test names a route that does not exist.
+The keys of `expect` are names of routes. What becomes of a record that no route can even read is said by
+  expect: {error: NotJSON}""",
+    "CFG033": """A route test whose record no route reads.
+`record.topic` is a topic that some route reads. It may be left out where all routes read one and the same topic.""",
+    "CFG034": """A file of route tests holds more than tests.
+`connector test` reads orders_test.yaml beside orders.yaml, the daemon does not: what else stood in it would count
+in the tests and not in the daemon. Only `tests`, `version` and x-… keys may stand there.""",
     "CFG040": """Targets that share partitions share their fate. (A warning.)
 One offset cannot be committed twice: while a target is held, the records it owes keep their partitions from moving on,
 and other targets fed by the same partitions stop as soon as the partition's room is full. For full isolation run one

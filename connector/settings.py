@@ -6,9 +6,9 @@ A value that stands here was checked for its own sake; what makes no sense besid
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, SecretStr, SerializeAsAny, StringConstraints
+from pydantic import BeforeValidator, Field, SecretStr, SerializeAsAny, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connector.mapping.problem import Locate, Problem
@@ -218,6 +218,74 @@ class LogSettings(Closed):
     format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
 
+THE_RECORD: Final = ""
+"""Stands for the record as a whole where `expect` names routes: one that is undecodable, or that no route takes."""
+
+
+class RecordSettings(Closed):
+    """A record as a test writes it: key and value as `topics` has them decoded, or the value's bytes from a file."""
+
+    topic: TopicName | None = Field(None, description="May be left out where all routes read one and the same topic")
+    partition: int = Field(0, ge=0, description="Part of the redelivery id")
+    offset: int = Field(0, ge=0, description="Part of the redelivery id")
+    timestamp: int = Field(0, ge=-1, description="Epoch milliseconds; -1 where the broker gave none")
+    key: Any = Field(None, description="Text, or a JSON value where key_format is json")
+    headers: dict[str, str | None] = Field(default={}, description="Texts by name")
+    value: Any = Field(None, description="A JSON value, or a text where the topic's format says so; a tombstone if out")
+    file: Text | None = Field(None, description="A file with the value's bytes, relative to this one; instead of value")
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if self.file is not None and "value" in self.model_fields_set:
+            raise ValueError("has both value and file: write one of them")
+        return self
+
+
+class EventSettings(Closed):
+    """An event as a test expects it: what the route's map makes, times as RFC 3339 text in UTC."""
+
+    equals: dict[str, Any] | None = Field(None, description="The event is this and nothing else")
+    contains: dict[str, Any] | None = Field(None, description="The event has these keys, and perhaps others")
+    error: Text | None = Field(None, description="The event cannot be made: the code that connector try prints")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way(cls, value: Any) -> Any:
+        ways = ("equals", "contains", "error")
+        if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in ways:
+            raise ValueError("needs exactly one of equals, contains and error: write for example {contains: {…}}")
+        return value
+
+
+def _expected(value: Any) -> Any:
+    """`nothing`, one event and one error are short ways to write lists."""
+    if value == "nothing":
+        return {}
+    if isinstance(value, dict) and list(value) == ["error"] and value["error"] != "nothing":
+        return {THE_RECORD: (value,)} if isinstance(value["error"], str) else value
+    if not isinstance(value, dict):
+        raise ValueError("needs what each route makes: write nothing, or {ROUTE: [{contains: {…}}]}")
+    short = {name: () if events == "nothing" else events for name, events in value.items()}
+    return {name: (events,) if isinstance(events, dict) else events for name, events in short.items()}
+
+
+class TestSettings(Closed):
+    """A test of the routes: a record in, the events of each route out. A route that is not named makes none."""
+
+    __test__: ClassVar[bool] = False  # pytest takes a class of this name for a test
+
+    name: Text = Field(description="What is tested, in words")
+    record: RecordSettings = Field(description="The record that comes in")
+    expect: Annotated[
+        dict[str, tuple[EventSettings, ...]],
+        BeforeValidator(
+            _expected,
+            json_schema_input_type=Literal["nothing"]
+            | dict[str, Literal["nothing"] | str | EventSettings | tuple[EventSettings, ...]],
+        ),
+    ] = Field(description="By route, the events it makes: a list, one event, or nothing; {error: CODE} of the record")
+
+
 class Settings(BaseSettings):
     """The whole config after merging, `defaults`, tags and environment. It reads nothing by itself."""
 
@@ -246,7 +314,7 @@ class Settings(BaseSettings):
     shutdown_timeout: Duration = Field(25.0, gt=0, description="How long a stop may take, the last commit included")
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
-    tests: tuple[dict[str, Any], ...] = Field(default=(), description="Tests of routes: a record in, events out")
+    tests: tuple[TestSettings, ...] = Field(default=(), description="Tests of routes: a record in, events out")
 
     def topic(self, name: str) -> TopicSettings:
         """How records of a topic are read: by its name, else by the first pattern of `topics` that takes it."""

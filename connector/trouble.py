@@ -58,9 +58,9 @@ class Connection:
         self._codes.add(code)
         self._troubles.say(code, self.words(reason))
 
-    def stands(self) -> None:
-        """The statistics show a broker that is up."""
-        if not self._fresh:
+    def look(self, up: bool) -> None:
+        """The statistics show a broker that is up, or none."""
+        if up and not self._fresh:
             self._last_word = ""
             self._troubles.clear(*sorted(self._codes))
             self._codes.clear()

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from connector.mapping import explain, pattern
-from connector.mapping.leaves import Shape, compile_condition, compile_each, compile_map
+from connector.mapping.fit import Shape
+from connector.mapping.leaves import compile_condition, compile_each, compile_map
 from connector.mapping.pattern import Match, compile_match
 from connector.mapping.place import Places
 from connector.mapping.problem import Locate, MappingFailed, Names, Path, Position, Problem, spell

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from connector.mapping import functions
-from connector.mapping.functions import FUNCTIONS, NAMESPACES, Function
+from connector.mapping.functions import ENGINE
 from connector.mapping.kinds import (
     BOOL,
     DOUBLE,
@@ -24,6 +24,7 @@ from connector.mapping.kinds import (
     plain,
     type_of,
 )
+from connector.mapping.library import FUNCTIONS, NAMESPACES, Function
 from connector.mapping.operators import ABSENT, Fault
 from connector.mapping.tree import (
     Binary,
@@ -135,7 +136,7 @@ class Checker:
         *,
         variables: Mapping[str, Any],
         each: bool,
-        engine: Any = functions.ENGINE,
+        engine: Any = ENGINE,
     ) -> None:
         self.text = text
         self.say = say
@@ -494,7 +495,7 @@ class Checker:
 
     def _fold(self, node: Call, function: Function, types: list[Type]) -> Type:
         """Call a function of literals at load: its failure is a mistake of the config, its result a constant."""
-        if function.prepares is not None or not node.spread or not all(each.known for each in node.spread):
+        if function.prepares is not None or function.gives is DYN or not all(each.known for each in node.spread):
             return self._gives(function, types)
         try:
             result = function.run(*(each.constant for each in node.spread))

@@ -5,20 +5,20 @@ traceback's own fine-grained positions, which cost nothing while all goes well.
 """
 
 import ast
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import CodeType, FunctionType, TracebackType
-from typing import Any, Final, TypeAlias
+from types import CodeType, FunctionType
+from typing import Any, Final
 
 from connector.mapping import operators
-from connector.mapping.check import NAMES, shown
-from connector.mapping.functions import FUNCTIONS
+from connector.mapping.blame import Sources, guarded
+from connector.mapping.check import NAMES
 from connector.mapping.kinds import NUMERIC
-from connector.mapping.operators import ABSENT, Fault
+from connector.mapping.library import FUNCTIONS
+from connector.mapping.operators import ABSENT
 from connector.mapping.place import Place
-from connector.mapping.problem import MappingFailed, Names, Position
+from connector.mapping.problem import Names
 from connector.mapping.tree import (
     Binary,
     Call,
@@ -54,20 +54,6 @@ _COMPARISON: Final[dict[str, tuple[type[ast.cmpop], Callable[[Any, Any], bool]]]
 _SAFE_EQUAL: Final = frozenset({"string", "bytes", "timestamp", "duration"})
 _ORDERED: Final = frozenset({"string", "bytes", "timestamp", "duration", "bool"})
 _SMALL: Final = frozenset({"int", "double", "number", "bool", "null", "timestamp", "duration"})
-_FAILURES: Final = (
-    Fault,
-    LookupError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    AttributeError,
-    RecursionError,
-    MemoryError,
-)
-
-
-Sources: TypeAlias = dict[tuple[int, int], tuple[Node, str, Position]]
-"""What stands at a line and a column (from 0) of the YAML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +282,15 @@ class Emitter:
         self, node: Binary, compare: ast.cmpop, function: Callable[..., Any], a: ast.expr, b: ast.expr
     ) -> ast.expr:
         kinds = (node.left.type.kind, node.right.type.kind)
+        if node.left.known and node.right.known:
+            # Python's compiler would warn of an `is` between literals.
+            return self.call(function, a, b)
         if "null" in kinds:
-            same = ast.Is() if isinstance(compare, ast.Eq) else ast.IsNot()
-            return ast.Compare(a, [same], [b])
+            if kinds[0] == "null":
+                a, b = b, a
+            if not isinstance(b, ast.Constant) or isinstance(a, ast.Constant | ast.List | ast.Dict | ast.Tuple):
+                return self.call(function, a, b)
+            return ast.Compare(a, [ast.Is() if isinstance(compare, ast.Eq) else ast.IsNot()], [b])
         if set(kinds) & _SAFE_EQUAL or set(kinds) <= NUMERIC:
             return ast.Compare(a, [compare], [b])
         for side in (node.left, node.right):
@@ -363,98 +355,4 @@ class Emitter:
         whole = compile(module, file, "exec", dont_inherit=True, optimize=0)
         code = next(each for each in whole.co_consts if isinstance(each, CodeType))
         made = FunctionType(code, {"__builtins__": {}, **self.given})
-        return _guarded(made, file, dict(self.sources))
-
-
-def _guarded(made: Callable[[Names], Any], file: str, sources: Sources) -> Callable[[Names], Any]:
-    def mapped(names: Names) -> Any:
-        try:
-            return made(names)
-        except _FAILURES as error:
-            raise _blame(error, file, sources) from None
-
-    mapped.__wrapped__ = made  # type: ignore[attr-defined]  # for a test that looks at the code
-    return mapped
-
-
-def _blame(error: BaseException, file: str, sources: Sources) -> MappingFailed:
-    """What failed and where, from the last frame of the traceback that is ours."""
-    line, column = _last_place(error.__traceback__, file)
-    known = sources.get((line, column)) if column is not None else None
-    if known is None:
-        # Python runs without fine-grained positions: the line is still right.
-        first = min((place for place in sources if place[0] == line), default=None)
-        where = Position(file, line, 1) if first is None else sources[first][2]
-        return MappingFailed(where, _reason(error), _code(error))
-    node, text, where = known
-    written = shown(text[node.start : node.end])
-    if isinstance(error, KeyError | TypeError) and isinstance(node, Select | Index):
-        operand = shown(text[node.operand.start : node.operand.end])
-        name = node.field if isinstance(node, Select) else node.key.constant
-        if isinstance(error, KeyError):
-            return MappingFailed(where, f"`{operand}` has no field `{name}`", "MissingField")
-        return MappingFailed(where, f"`{operand}` is {_met(error)}: it has no field `{name}`", "WrongType")
-    return MappingFailed(where, f"`{written}`: {_reason(error)}", _code(error))
-
-
-def _last_place(trace: TracebackType | None, file: str) -> tuple[int, int | None]:
-    line, column = 1, None
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename == file:
-            for number, (start, _, first, _) in enumerate(code.co_positions()):
-                if number == trace.tb_lasti // 2:
-                    line, column = start or trace.tb_lineno, first
-        trace = trace.tb_next
-    return line, column
-
-
-_PYTHON_TYPES: Final = {
-    "NoneType": "null",
-    "bool": "a boolean",
-    "int": "an int",
-    "float": "a double",
-    "str": "a string",
-    "string": "a string",
-    "list": "a list",
-    "byte": "bytes",
-    "datetime.datetime": "a timestamp",
-    "datetime.timedelta": "a duration",
-}
-
-
-def _met(error: BaseException) -> str:
-    """The type that had no fields, from Python's message, which names types only."""
-    found = re.match(r"'?([A-Za-z.]+)'? (?:object is not subscriptable|indices)", str(error))
-    return _PYTHON_TYPES.get(found[1], "no map") if found else "no map"
-
-
-def _code(error: BaseException) -> str:
-    match error:
-        case Fault():
-            return error.code
-        case KeyError():
-            return "MissingField"
-        case TypeError() | AttributeError():
-            return "WrongType"
-        case RecursionError():
-            return "TooDeep"
-        case MemoryError():
-            return "TooLarge"
-        case ArithmeticError() | IndexError():
-            return "OutOfRange"
-    return "BadValue"
-
-
-def _reason(error: BaseException) -> str:
-    """Our own words for a failure: Python's would tell the value."""
-    if isinstance(error, Fault):
-        return error.reason
-    return {
-        "MissingField": "there is no such field",
-        "WrongType": "the value has another type",
-        "TooDeep": "the value is nested too deep",
-        "TooLarge": "the value is too large",
-        "OutOfRange": "the result is out of range",
-        "BadValue": "the value is broken text or out of range",
-    }[_code(error)]
+        return guarded(made, file, dict(self.sources))

@@ -6,7 +6,7 @@ loops inside each other to a purse of steps.
 
 import math
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from connector.mapping.kinds import word
@@ -31,6 +31,7 @@ class Absent:
 
 
 ABSENT: Final = Absent()
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST: Final = 16 * 2**20
 """Characters, bytes or elements of one value made by an expression."""
 LONGEST_INT: Final = 8192

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from connector.mapping.problem import Locate, Path, Position
@@ -16,6 +16,7 @@ class Places:
 
     locate: Locate
     texts: Mapping[str, str]
+    _lines: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, path: Path) -> Position:
         return self.locate(path)
@@ -25,7 +26,10 @@ class Places:
         start = self.locate(path)
         if start.file not in self.texts:
             return start
-        lines = self.texts[start.file].split("\n")[start.line - 1 :]
+        if start.file not in self._lines:
+            self._lines[start.file] = self.texts[start.file].split("\n")
+        # A scalar's character stands at most so many lines below its beginning, but for runs of empty lines.
+        lines = self._lines[start.file][start.line - 1 : start.line + offset + 100]
         line, column = position(lines, start.column - 1, offset)
         return Position(start.file, start.line + line, column + 1)
 

@@ -22,8 +22,7 @@ from rich.live import Live
 from connector import log
 from connector.admin import Bound, CannotListen, serve
 from connector.app import App, real_parts
-from connector.cli import compiled
-from connector.load import load
+from connector.load import compiled, load
 from connector.metrics import Metrics
 from connector.model import TopicPartition
 from connector.render import summary, text

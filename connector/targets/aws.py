@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from types import TracebackType
@@ -24,6 +25,7 @@ from botocore.credentials import CredentialProvider
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    DataNotFoundError,
     MissingDependencyException,
     NoCredentialsError,
     ParamValidationError,
@@ -34,7 +36,8 @@ from botocore.handlers import (  # type: ignore[attr-defined]  # the stubs leave
 from botocore.parsers import ResponseParserError
 from pydantic import Field, ValidationInfo, field_validator
 
-from connector.model import Verdict
+from connector.model import Event, Unpublishable, Verdict
+from connector.targets import strict_json
 from connector.targets.settings import TargetSettings
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -42,6 +45,25 @@ CONNECT_TIMEOUT: Final = 10.0
 
 LONGEST_PAUSE: Final = 3600.0
 """Seconds; a Retry-After above it is cut to it."""
+
+UNKNOWN_TRIES: Final = 5
+"""Calls that an entry with a code nobody knows is worth; then it counts as rejected."""
+
+CULPRIT: Final = frozenset({"ParamValidationError", "ValidationError", "ValidationException"})
+"""The call is refused because of an entry that the reply does not name. So is any reply of status 413."""
+
+OVERRIDES: Final = {"retry": Verdict.RETRY, "reject": Verdict.REJECTED, "hold": Verdict.HOLD}
+"""The words of `codes` in a target's settings."""
+
+COMPUTED: Final = re.compile(r"(?<!\$)\$\{")
+"""Finds an expression in a leaf of `map`; a leaf without one is the same for every record."""
+
+_YEAR_1: Final = -62_135_596_800_000
+_YEAR_10000: Final = 253_402_300_800_000
+"""Epoch milliseconds. Producers that stamp records in microseconds get past it; their records count as without time."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 for _noisy in ("aiobotocore", "botocore", "boto3"):
     # At DEBUG they write whole requests with payload and security token.
@@ -216,6 +238,19 @@ def crt_missing(find: Callable[[str], object] = find_spec) -> str:
     return "" if find("awscrt") else "needs the extra `crt` for its signature: pip install 'connector[crt]'"
 
 
+def model_missing(service: str, last: str, loader: Any = None) -> str:
+    """What to tell someone whose botocore does not know a service that AWS ended; empty where it does.
+
+    `last` names the last botocore that knew it. A model in a folder of AWS_DATA_PATH, or in ~/.aws/models, counts too.
+    """
+    try:
+        (loader or get_session().get_component("data_loader")).list_api_versions(service, "service-2")
+    except DataNotFoundError:
+        where = f"{service}/<version>/service-2.json in a folder of AWS_DATA_PATH"
+        return f"needs botocore's model of {service}, which this botocore lacks; {last}: install that, or put {where}"
+    return ""
+
+
 def session(settings: AwsSettings) -> aioboto3.Session:
     """A session with the settings' region, profile and role, and the usual AWS credential chain behind it."""
     core = _core(settings)
@@ -290,10 +325,18 @@ class Service:
     `call` answers with a value whatever happens on the way, within `request_timeout`; only cancellation passes through.
     """
 
-    def __init__(self, name: str, settings: AwsSettings, *, sessions: Sessions = session) -> None:
+    def __init__(
+        self, name: str, settings: AwsSettings, *, sessions: Sessions = session, as_written: bool = False
+    ) -> None:
+        """`as_written` gives replies as the JSON object of the wire instead of botocore's reading of it.
+
+        botocore reads `{}` where the model has a list as an empty list, and stumbles over a number where the model has
+        a structure. A target that takes silence or a bare number for an answer must see what was really written.
+        """
         self._name = name
         self._settings = settings
         self._sessions = sessions
+        self._as_written = as_written
         self._line: _Line | None = None
         self._worn: list[_Line] = []
         self._opening: asyncio.Event | None = None
@@ -323,7 +366,7 @@ class Service:
                 line = await self._opened()
                 line.calls += 1
                 try:
-                    return _reply(await getattr(line.client, operation)(**parameters))
+                    return _reply(await getattr(line.client, operation)(**parameters), as_written=self._as_written)
                 finally:
                     line.calls -= 1
         except TimeoutError:
@@ -377,6 +420,8 @@ class Service:
                 config=_config(self._settings.request_timeout, connections),
             )
         )
+        if self._as_written:
+            client.meta.events.register("before-parse", _keep)
         return _Line(client, stack)
 
 
@@ -389,9 +434,20 @@ def tidy(message: str) -> str:
     return line if len(line) <= 300 else f"{line[:300]}…"
 
 
-def _reply(parsed: Any) -> Reply:
+_WRITTEN: Final = "connector-as-written"
+
+
+def _keep(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Put the body of a success aside, out of reach of botocore's parser; errors go their usual way."""
+    if response_dict["status_code"] < 300:
+        customized_response_dict[_WRITTEN], response_dict["body"] = response_dict["body"], b""
+
+
+def _reply(parsed: Any, *, as_written: bool) -> Reply:
     body = dict(parsed) if isinstance(parsed, Mapping) else {}
     metadata = body.pop("ResponseMetadata", {})
+    if as_written:
+        body = strict_json.parse(body[_WRITTEN])
     return Reply(body, str(metadata.get("RequestId", "")), int(metadata.get("HTTPStatusCode", 0)))
 
 
@@ -431,3 +487,56 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     except (TypeError, ValueError):
         return 0.0
     return min(max(pause, 0.0), LONGEST_PAUSE)
+
+
+def text(value: Any, path: str, longest: int | None = None) -> str:
+    """A text of a map, of so many characters at most.
+
+    Raises:
+        Unpublishable: WrongType, TooLong or NotUtf8.
+    """
+    if not isinstance(value, str):
+        raise wrong_type(path, "text", value)
+    if longest is not None and len(value) > longest:
+        raise Unpublishable(f"has {len(value)} characters, {longest} are allowed", path, "TooLong")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unpublishable("holds text that is not valid Unicode", path, "NotUtf8") from None
+    return value
+
+
+def wrong_type(path: str, wanted: str, value: Any) -> Unpublishable:
+    """What to raise for a value of another type; it names the type and not the value."""
+    return Unpublishable(f"must be {wanted}, not {type(value).__name__}", path, "WrongType")
+
+
+def epoch_ms(value: Any, path: str) -> int:
+    """Milliseconds since 1970 of an aware datetime or of RFC 3339 text; what is finer is cut.
+
+    Raises:
+        Unpublishable: WrongType, or BadTime for a text that is none, a time without a zone or out of the calendar.
+    """
+    if isinstance(value, str):
+        written = value.upper()
+        if not _RFC3339.fullmatch(written):
+            raise Unpublishable("is not an RFC 3339 time such as 2026-01-31T23:59:59.123Z", path, "BadTime")
+        try:
+            value = datetime.fromisoformat(written)
+        except ValueError:
+            raise Unpublishable("is not a time of the calendar", path, "BadTime") from None
+    if not isinstance(value, datetime):
+        raise wrong_type(path, "a time or RFC 3339 text", value)
+    if value.utcoffset() is None:
+        raise Unpublishable("has no time zone", path, "BadTime")
+    since = value - _EPOCH
+    milliseconds = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    if not _YEAR_1 <= milliseconds < _YEAR_10000:
+        raise Unpublishable("is not a time of the calendar", path, "BadTime")
+    return milliseconds
+
+
+def record_ms(event: Event) -> int | None:
+    """The timestamp of the event's record in epoch milliseconds, None where it has none of the calendar."""
+    timestamp = event.record.timestamp_ms
+    return timestamp if 0 <= timestamp < _YEAR_10000 else None

@@ -1,9 +1,9 @@
 """The contract between the daemon and a service that takes events; `tests/contract` holds every target to it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from connector.model import Ack, Batch, Event, Limits, Preflight, Prepared
 from connector.targets.settings import TargetSettings
@@ -63,15 +63,23 @@ class Leaf:
     example: str = ""
 
 
+Complaint: TypeAlias = tuple[tuple[str | int, ...], str, str]
+"""A path below `map`, what is wrong there, and what to do about it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One registry line: how a target's settings are read, what its `map` may hold, how it is made.
 
     `make(name, settings)` does no I/O; calls happen between `__aenter__` and `__aexit__`. `retired` is the
-    sentence that is logged at start for a service that AWS ended.
+    sentence that is logged at start for a service that AWS ended. `check(settings, map)` finds what cannot work between
+    a target's settings and the map of a route that feeds it: (path below `map`, what is wrong, what to do). `show`
+    turns a `Prepared.body` into text or JSON values for a person, byte for byte what would be sent.
     """
 
     settings: type[TargetSettings]
     map: Mapping[str, Leaf]
     make: Callable[[str, Any], Target]
     retired: str = ""
+    check: Callable[[Any, Mapping[str, Any]], Iterable[Complaint]] | None = None
+    show: Callable[[Any], Any] = lambda body: body

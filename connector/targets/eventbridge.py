@@ -23,8 +23,7 @@ PutEvents event entry size"; snapshots recorded against AWS in localstack/locals
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -45,17 +44,25 @@ from connector.model import (
 )
 from connector.targets import strict_json
 from connector.targets.aws import (
+    COMPUTED,
+    CULPRIT,
+    OVERRIDES,
+    UNKNOWN_TRIES,
     AwsSettings,
     Refusal,
     Reply,
     Service,
     Sessions,
     crt_missing,
+    epoch_ms,
+    record_ms,
     session,
+    text,
     tidy,
     verdict,
+    wrong_type,
 )
-from connector.targets.contract import Kind, Leaf
+from connector.targets.contract import Complaint, Kind, Leaf
 from connector.targets.settings import BatchSettings
 
 MAX_ENTRIES: Final = 10
@@ -74,19 +81,13 @@ MAX_DETAIL_TYPE: Final = 128
 MAX_RESOURCE: Final = 2048
 MAX_TRACE_HEADER: Final = 500
 MAX_BUS: Final = 1600
-UNKNOWN_TRIES: Final = 5
 
 BUS: Final = r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus/)?[.\-_A-Za-z0-9]+"
 """Name or ARN of a bus (API reference, PutEventsRequestEntry)."""
 
-_YEAR_1: Final = -62_135_596_800_000
-_YEAR_10000: Final = 253_402_300_800_000
-"""Epoch milliseconds. Producers that stamp records in microseconds get past it; their time is left to EventBridge."""
-
 _BUS: Final = re.compile(BUS, re.ASCII)
 _TRACE: Final = re.compile(r"[A-Za-z]+=[^;=\s]+(;\s?[A-Za-z]+=[^;=\s]+)*;?", re.ASCII)
 _ROOT: Final = re.compile(r"(?:^|;\s?)Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}(?:;|$)")
-_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 ENTRY_CODES: Final[Mapping[str, Verdict]] = {
     "InternalException": Verdict.RETRY,
@@ -104,12 +105,7 @@ ENTRY_CODES: Final[Mapping[str, Verdict]] = {
 
 NOT_AUTHORISED: Final = frozenset({"NotAuthorizedForSourceException", "NotAuthorizedForDetailTypeException"})
 
-CULPRIT: Final = frozenset({"ParamValidationError", "ValidationError", "ValidationException"})
-"""The call is refused because of an entry that the reply does not name. So is any reply of status 413."""
-
 BUS_MISSING: Final = "ResourceNotFoundException"
-
-_OVERRIDES: Final = {"retry": Verdict.RETRY, "reject": Verdict.REJECTED, "hold": Verdict.HOLD}
 
 MAP: Final[Mapping[str, Leaf]] = {
     "Source": Leaf("string", required=True, example="com.acme.orders"),
@@ -167,7 +163,7 @@ class EventBridge:
         self.name = name
         self._settings = settings
         self._service = Service("events", settings, sessions=sessions)
-        self._codes = {code: _OVERRIDES[word] for code, word in settings.codes.items()}
+        self._codes = {code: OVERRIDES[word] for code, word in settings.codes.items()}
         self._buses = tuple(dict.fromkeys((settings.event_bus, *settings.event_buses)))
         self._endpoint = {} if settings.endpoint_id is None else {"EndpointId": settings.endpoint_id}
         limit = settings.batch.max_bytes or DEFAULT_BYTES
@@ -240,18 +236,18 @@ class EventBridge:
     def _resources(self, event: Event) -> list[str]:
         given = event.fields.get("Resources", [])
         if not isinstance(given, list | tuple):
-            raise _wrong_type("Resources", "a list of text", given)
+            raise wrong_type("Resources", "a list of text", given)
         resources = list(given)
         if self._settings.id_to == "resources":
             resources.append(event.id)
         for index, resource in enumerate(resources):
-            _text(resource, f"Resources[{index}]", MAX_RESOURCE)
+            text(resource, f"Resources[{index}]", MAX_RESOURCE)
         return resources
 
     def _bus(self, fields: Mapping[str, Any]) -> str:
         if "EventBusName" not in fields:
             return self._settings.event_bus
-        bus = _text(fields["EventBusName"], "EventBusName", MAX_BUS)
+        bus = text(fields["EventBusName"], "EventBusName", MAX_BUS)
         if not _BUS.fullmatch(bus):
             raise Unpublishable("is neither a bus name nor the ARN of a bus", "EventBusName", "BadBusName")
         if bus not in self._buses:
@@ -345,7 +341,7 @@ def entry_size(entry: Mapping[str, Any]) -> int:
 
 
 def _source(fields: Mapping[str, Any]) -> str:
-    source = _text(fields.get("Source", ""), "Source", None)
+    source = text(fields.get("Source", ""), "Source")
     if not source:
         raise Unpublishable("must not be empty", "Source", "Missing")
     if source.startswith("aws."):
@@ -354,14 +350,14 @@ def _source(fields: Mapping[str, Any]) -> str:
 
 
 def _detail_type(fields: Mapping[str, Any]) -> str:
-    detail_type = _text(fields.get("DetailType", ""), "DetailType", MAX_DETAIL_TYPE)
+    detail_type = text(fields.get("DetailType", ""), "DetailType", MAX_DETAIL_TYPE)
     if not detail_type:
         raise Unpublishable("must not be empty", "DetailType", "Missing")
     return detail_type
 
 
 def _trace_header(value: Any) -> str:
-    header = _text(value, "TraceHeader", MAX_TRACE_HEADER)
+    header = text(value, "TraceHeader", MAX_TRACE_HEADER)
     if not _TRACE.fullmatch(header) or not _ROOT.search(header):
         raise Unpublishable(
             "is not an X-Ray header: Root=1-8 hex digits-24 hex digits;Parent=…;Sampled=…",
@@ -373,42 +369,8 @@ def _trace_header(value: Any) -> str:
 
 def _time(event: Event) -> float | None:
     """Epoch seconds with milliseconds: of the map, else of the record, else none, and EventBridge takes its own."""
-    if "Time" not in event.fields:
-        return event.record.timestamp_ms / 1000 if 0 <= event.record.timestamp_ms < _YEAR_10000 else None
-    value = event.fields["Time"]
-    if isinstance(value, str):
-        text = value.upper()
-        if not _RFC3339.fullmatch(text):
-            raise Unpublishable("is not an RFC 3339 time such as 2026-01-31T23:59:59.123Z", "Time", "BadTime")
-        try:
-            value = datetime.fromisoformat(text)
-        except ValueError:
-            raise Unpublishable("is not a time of the calendar", "Time", "BadTime") from None
-    if not isinstance(value, datetime):
-        raise _wrong_type("Time", "a time or RFC 3339 text", value)
-    if value.utcoffset() is None:
-        raise Unpublishable("has no time zone", "Time", "BadTime")
-    since = value - datetime(1970, 1, 1, tzinfo=UTC)
-    milliseconds = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
-    if not _YEAR_1 <= milliseconds < _YEAR_10000:
-        raise Unpublishable("is not a time of the calendar", "Time", "BadTime")
-    return milliseconds / 1000
-
-
-def _text(value: Any, path: str, longest: int | None) -> str:
-    if not isinstance(value, str):
-        raise _wrong_type(path, "text", value)
-    if longest is not None and len(value) > longest:
-        raise Unpublishable(f"has {len(value)} characters, {longest} are allowed", path, "TooLong")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Unpublishable("holds text that is not valid Unicode", path, "NotUtf8") from None
-    return value
-
-
-def _wrong_type(path: str, wanted: str, value: Any) -> Unpublishable:
-    return Unpublishable(f"must be {wanted}, not {type(value).__name__}", path, "WrongType")
+    milliseconds = epoch_ms(event.fields["Time"], "Time") if "Time" in event.fields else record_ms(event)
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _with_id(value: Mapping[str, Any], path: Sequence[str], identity: str) -> dict[str, Any]:
@@ -449,4 +411,20 @@ def _nobody_authorised(errors: Sequence[str]) -> bool:
     return NOT_AUTHORISED.issuperset(set(errors) - {"AccessDeniedException"})
 
 
-KIND: Final = Kind(settings=EventBridgeSettings, map=MAP, make=EventBridge)
+def _check(settings: EventBridgeSettings, fields: Mapping[str, Any]) -> Iterator[Complaint]:
+    """An EventBusName that every event would be refused for: `_bus` knows only the listed buses."""
+    bus = fields.get("EventBusName")
+    if not isinstance(bus, str):
+        return
+    if COMPUTED.search(bus):
+        if not settings.event_buses:
+            message = "is computed, but the target lists no event_buses: a bus that nobody looks after loses events"
+            yield ("EventBusName",), message, "list in event_buses of the target every bus that it may name"
+        return
+    bus = bus.replace("$${", "${")
+    if bus not in (settings.event_bus, *settings.event_buses):
+        message = f"names `{bus}`, which is neither event_bus nor one of event_buses of the target"
+        yield ("EventBusName",), message, "add it to event_buses, or leave EventBusName out for event_bus"
+
+
+KIND: Final = Kind(settings=EventBridgeSettings, map=MAP, make=EventBridge, check=_check)

@@ -122,4 +122,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"type is not JSON serializable: {type(value).__name__}")
 
 
-KIND: Final = Kind(settings=StdoutSettings, map=MAP, make=Stdout)
+def _show(body: bytes) -> str:
+    return body.decode().removesuffix("\n")
+
+
+KIND: Final = Kind(settings=StdoutSettings, map=MAP, make=Stdout, show=_show)

@@ -304,6 +304,27 @@ def test_a_route_with_too_many_dead_letters_in_a_row_waits_for_an_operator() -> 
     run(main())
 
 
+@pytest.mark.parametrize("poison", [b"{not json", b'"unpublishable"', b'"refuse"'])
+def test_poison_among_good_records_holds_no_route_however_large_the_burst(poison: bytes) -> None:
+    async def main() -> None:
+        world = World(config(dead_letters={"topic": "dead", "max_consecutive": 5}))
+        weather = Weather(Random(1))
+        weather.fair = True
+        world.targets["t"].judge = lambda event: weather.judge("t", event)
+        tp = TopicPartition("t1", 0)
+        for i in range(400):
+            world.broker.produce(tp, poison if i % 4 == 0 else b'"fine"')
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, tp)
+            await world.until(world.all_committed)
+            assert app.held_routes == {}
+            app.stop()
+            assert await process == 0
+        assert len(world.dead.took) == 100
+
+    run(main())
+
+
 def test_on_error_hold_stops_the_partition_before_the_record_and_skip_passes_it() -> None:
     async def main() -> None:
         for policy, committed in (("hold", 1), ("skip", 3)):
@@ -336,7 +357,6 @@ def test_a_fault_while_records_are_taken_ends_the_process_and_commits_nothing_mo
 
         world.targets["t"].prepare = broken  # type: ignore[assignment,method-assign]  # the fault
         app = world.build()
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         async with asyncio.TaskGroup() as group:
             process = group.create_task(app.run())
             await world.until(lambda: app.consumer is not None)

@@ -16,6 +16,7 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from connector.app import App, Parts
+from connector.edge import fault
 from connector.mapping.problem import Position
 from connector.metrics import Metrics
 from connector.model import (
@@ -155,7 +156,7 @@ class FakeConsumer:
             self._at[tp] = self._broker.committed.get(tp, 0)
             self._taken[tp] = 0
             self._room[tp] = 0
-        self._app.assigned(self._epoch, tps)
+        self._tell(self._app.assigned, self._epoch, tps)
 
     async def revoke(self, tps: Sequence[TopicPartition], within: float) -> None:
         epochs = {tp: self.owned.pop(tp) for tp in tps}
@@ -195,6 +196,13 @@ class FakeConsumer:
         self._closed = True
         self.finished.set_result(None)
 
+    def _tell(self, step: Callable[..., None], *args: object) -> None:
+        """As the edge does: what the loop's side raises ends it."""
+        try:
+            step(*args)
+        except Exception as error:  # noqa: BLE001 - it ends the edge, by name, in `finished`
+            self.finished.set_exception(fault(error))
+
     def vanish(self) -> None:
         self._closed = True
         self.owned.clear()
@@ -225,7 +233,7 @@ class FakeConsumer:
                 records.append(record)
         if records:
             epochs = {r.tp: self.owned[r.tp] for r in records}
-            self._app.taken(epochs, records, {tp: self._at[tp] for tp in epochs})
+            self._tell(self._app.taken, epochs, records, {tp: self._at[tp] for tp in epochs})
 
 
 def config(**over: Any) -> Settings:

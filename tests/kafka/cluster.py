@@ -280,7 +280,7 @@ class Kafka:
 
     def end(self) -> None:
         """Close what is open; on a cluster that stays, remove the topics and groups of this test."""
-        for consumer in tuple(self._consumers):
+        for consumer in reversed(tuple(self._consumers)):
             self.close(consumer)
         if self.cluster.broker is not None:
             return

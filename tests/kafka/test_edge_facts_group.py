@@ -61,7 +61,7 @@ def test_a_member_with_another_kind_of_assignment_strategy_is_refused(kafka: Kaf
     until(lambda: cooperative.owned, cooperative.turn)
     eager = Member(kafka, [topic], partition_assignment_strategy="range")
     until(lambda: eager.errors, cooperative.turn, eager.turn)
-    assert [error.name() for error in eager.errors] == ["INCONSISTENT_GROUP_PROTOCOL"]
+    assert {error.name() for error in eager.errors} == {"INCONSISTENT_GROUP_PROTOCOL"}
     assert eager.owned == set()
 
 
@@ -248,7 +248,7 @@ def test_a_kip_848_member_away_too_long_keeps_its_partition_until_it_polls_again
     turn_for(2 * kafka.cluster.session_ms / 1000, newcomer.turn)
     assert newcomer.owned == set()
     assert commit_error(member, {tp: 20}) == ""
-    until(lambda: member.times_told("lost") and tp in newcomer.owned, member.turn, newcomer.turn)
+    until(lambda: member.times_told("lost") and (member.owned or newcomer.owned), member.turn, newcomer.turn)
     assert [(error.name(), error.fatal()) for error in member.errors] == [("_MAX_POLL_EXCEEDED", False)]
 
 

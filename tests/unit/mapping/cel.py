@@ -55,10 +55,16 @@ def evaluate(expression: str, value: Any = None) -> Any:
     return leaf("${" + expression + "}", names(value))
 
 
-def failure(expression: str, value: Any = None) -> MappingFailed:
-    """The failure of an expression at run time."""
+def outcome(expression: str, value: Any = None) -> Any:
+    """The value of an expression, or its failure."""
     try:
-        found = evaluate(expression, value)
+        return evaluate(expression, value)
     except MappingFailed as failed:
         return failed
-    raise AssertionError(f"{expression} gave {found!r}")
+
+
+def failure(expression: str, value: Any = None) -> MappingFailed:
+    """The failure of an expression at run time."""
+    found = outcome(expression, value)
+    assert isinstance(found, MappingFailed), found
+    return found

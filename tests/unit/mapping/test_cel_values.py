@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connector.mapping import MappingFailed
-from tests.unit.mapping.cel import evaluate, failure
+from tests.unit.mapping.cel import evaluate, failure, outcome
 
 RECORD: dict[str, Any] = {
     "id": "o-1",
@@ -194,6 +194,7 @@ VALUES: list[tuple[str, Any]] = [
     ("string(1)", "1"),
     ("string(1.0)", "1"),
     ("string(1.5)", "1.5"),
+    ("string(1e7)", "10000000"),
     ("string(true)", "true"),
     ("string(b'hi')", "hi"),
     ("string('a')", "a"),
@@ -318,6 +319,8 @@ FAILURES: list[tuple[str, str, int, str]] = [
     ("value.id.x", "WrongType", 31, "`value.id` is a string"),
     ("value.tags.x", "WrongType", 33, "`value.tags` is a list"),
     ("value.n.x", "WrongType", 30, "`value.n` is an int"),
+    ("value.missing || true", "MissingField", 28, "no field"),
+    ("value.tags.exists(t, t == 'gift' || value.x)", "MissingField", 64, "no field `x`"),
     ("value.tags[9]", "OutOfRange", 32, "2 elements"),
     ("value.tags[-1]", "OutOfRange", 32, "2 elements"),
     ("value.id[0]", "WrongType", 30, "a string is not read by an int"),
@@ -362,7 +365,7 @@ FAILURES: list[tuple[str, str, int, str]] = [
     ("size(value.n)", "WrongType", 22, "an int has no size"),
     ("value.big * 1e300 * value.big * value.big", "", 0, ""),
     ("double(value.big) + value.nil", "WrongType", 40, "null"),
-    ("'a' + value.n", "WrongType", 26, "another type"),
+    ("'a' + value.n", "WrongType", 26, "joins text with text"),
 ]
 
 
@@ -380,14 +383,11 @@ def test_a_failure_points_at_the_part_that_failed(expression: str, code: str, co
 
 def test_a_reason_never_tells_a_value_of_the_record() -> None:
     secret = "s3cr3t"
-    record = {key: secret for key in RECORD} | {
+    record = dict.fromkeys(RECORD, secret) | {
         "tags": [secret],
         "nested": {secret: secret},
         "lines": [{"sku": secret}],
     }
-    for expression, code, _, _ in FAILURES:
-        if code:
-            try:
-                evaluate(expression, record)
-            except MappingFailed as failed:
-                assert secret not in str(failed), expression
+    for expression, _, _, _ in FAILURES:
+        found = outcome(expression, record)
+        assert not isinstance(found, MappingFailed) or secret not in str(found), expression

@@ -1,0 +1,546 @@
+"""From a real Kafka to a simulated EventBridge: what is delivered, what is buried, what waits, and what is committed.
+
+Each daemon runs under the commit-safety monitor of `tests.kafka.inside`.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import Message, Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from connector.model import Headers, Record
+from connector.sandbox import faults
+from connector.sandbox.eventbridge import Accepted, EventBridge
+from tests.kafka.cluster import SECONDS, Kafka, record
+from tests.kafka.inside import EVENT, Inside, bus, config, inside, route
+
+pytestmark = pytest.mark.broker
+
+MIB = 2**20
+
+
+def ids(events: Iterable[Accepted]) -> list[str]:
+    """The redelivery ids, in order of arrival."""
+    return [event.resources[-1] for event in events]
+
+
+def id_of(record: Record, route: str, index: int | None = None) -> str:
+    """The id that an event must have, spelled out."""
+    own = f"{record.tp.topic}-{record.tp.partition}-{record.offset}/{route}"
+    return own if index is None else f"{own}/{index}"
+
+
+def lines(count: int) -> list[bytes]:
+    """JSON values {"n": 0}, {"n": 1}, …"""
+    return [b'{"n": %d}' % n for n in range(count)]
+
+
+def holds(*numbers: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether an entry of the simulator is one of these `lines`."""
+    return lambda entry: json.loads(entry["Detail"])["value"]["n"] in numbers
+
+
+def own_headers(letter: Record) -> Headers:
+    """A dead letter's headers without those that explain it."""
+    return tuple(pair for pair in letter.headers if not pair[0].startswith(("__connect.", "__connector.")))
+
+
+def reasons(letter: Record) -> dict[str, str]:
+    """Those that explain it."""
+    return {name: (value or b"").decode() for name, value in letter.headers if name.startswith("__connect")}
+
+
+async def letters(kafka: Kafka, topic: str) -> list[Record]:
+    """All dead letters."""
+    return await asyncio.to_thread(kafka.read, topic)
+
+
+def write_large(kafka: Kafka, topic: str, values: Iterable[bytes | None], keys: Iterable[bytes | None]) -> list[Record]:
+    """Write records of up to 8 MiB, one after the other."""
+    producer = Producer(kafka.cluster.conf(**{"message.max.bytes": 8 * MIB, "acks": "all"}))
+    written: list[Record] = []
+
+    def landed(error: object, message: Message) -> None:
+        assert error is None, error
+        written.append(record(message))
+
+    for value, key in zip(values, keys, strict=True):
+        producer.produce(topic, value, key, partition=0, headers=[("h", b"\xff\x00")], on_delivery=landed)
+        assert producer.flush(SECONDS) == 0
+    return written
+
+
+def set_topic(kafka: Kafka, topic: str, key: str, value: str) -> None:
+    """Change one setting of a topic."""
+    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for future in kafka.cluster.admin.incremental_alter_configs([resource]).values():
+        future.result(SECONDS)
+
+
+async def test_each_record_takes_every_route_that_wants_it_to_every_target_and_the_ends_are_committed(
+    kafka: Kafka,
+) -> None:
+    orders = kafka.topic(2, name="orders")
+    returns = [kafka.topic(name=f"returns-{name}") for name in ("a", "b")]
+    kinds = ["vip", "lines", "other"]
+    values = [json.dumps({"kind": kinds[n % 3], "lines": list(range(n % 4))}).encode() for n in range(60)]
+    async with EventBridge(["orders", "audit"]) as service:
+        text = config(
+            kafka,
+            service,
+            targets={"bus": bus(service, event_bus="orders"), "audit": bus(service, event_bus="audit")},
+            routes=[
+                route("vip", orders, match={"value": {"kind": ["vip"]}}, targets=["bus", "audit"], final=True),
+                route("vip-again", orders, match={"value": {"kind": ["vip"]}}),
+                route("lines", orders, match={"value": {"kind": ["lines"]}}, each="${value.lines}"),
+                route("rest", orders, fallback=True, targets=["audit"]),
+                route("returns", f"^{kafka.prefix}-returns-.*", when="value.total > 10"),
+            ],
+        )
+        async with inside(kafka, text, service) as daemon:
+            written = await daemon.written(orders, values)
+            back = [(await daemon.written(topic, [b'{"total": %d}' % n for n in range(20)])) for topic in returns]
+            await daemon.caught_up(orders, *returns)
+    expected: Counter[tuple[str, str]] = Counter()
+    for n, one in enumerate(written):
+        match n % 3:
+            case 0:
+                expected.update([("orders", id_of(one, "vip")), ("audit", id_of(one, "vip"))])
+            case 1:
+                expected.update(("orders", id_of(one, "lines", index)) for index in range(n % 4))
+            case 2:
+                expected.update([("audit", id_of(one, "rest"))])
+    expected.update(("orders", id_of(one, "returns")) for topic in back for one in topic[11:])
+    assert Counter((event.bus, event.resources[-1]) for event in service.accepted) == expected
+    assert daemon.status["totals"]["unrouted"] == 22
+
+
+# T3, T4: an entry of a batch
+
+
+@pytest.mark.parametrize("code", ["NotAuthorizedForSourceException", "MalformedDetail"])
+async def test_a_record_refused_for_ever_is_buried_whole_while_its_neighbours_are_delivered(
+    kafka: Kafka, code: str
+) -> None:
+    topic, dead = kafka.topic(), kafka.topic(name="dead")
+    headers = (("trace", b"\x00\xff"), ("trace", b"again"), ("empty", b""), ("none", None))
+    (first,) = kafka.produce(topic, [b'{"n": 0}'])
+    (second,) = kafka.produce(
+        topic, [b'{ "n" : 1 }'], key=lambda n: b"key\n", headers=headers, timestamp_ms=1_600_000_000_123
+    )
+    (third,) = kafka.produce(topic, [b'{"n": 2}'])
+    async with EventBridge(faults=[faults.refuse(code, when=holds(1), times=None, message="Not this one.")]) as service:
+        text = config(kafka, service, [topic], dead_letters={"topic": dead})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.caught_up(topic)
+    assert ids(service.accepted) == [id_of(first, "all"), id_of(third, "all")]
+    (letter,) = await letters(kafka, dead)
+    assert (letter.key, letter.value, letter.timestamp_ms) == (b"key\n", b'{ "n" : 1 }', 1_600_000_000_123)
+    assert own_headers(letter) == second.headers == headers
+    why = reasons(letter)
+    message = why.pop("__connect.errors.exception.message")
+    assert message.startswith("Not this one. (request ")
+    assert why == {
+        "__connect.errors.topic": topic,
+        "__connect.errors.partition": "0",
+        "__connect.errors.offset": "1",
+        "__connect.errors.connector.name": kafka.group,
+        "__connect.errors.task.id": "0",
+        "__connect.errors.stage": "TASK_PUT",
+        "__connect.errors.class.name": "bus",
+        "__connect.errors.exception.class.name": code,
+        "__connect.errors.exception.stacktrace": "",
+        "__connector.errors.route": "all",
+        "__connector.errors.target": "bus",
+        "__connector.errors.code": code,
+        "__connector.errors.attempts": "1",
+        "__connector.errors.id": f"{topic}-0-1/all",
+    }
+
+
+@pytest.mark.parametrize("code", ["NotAuthorizedForSourceException", "MalformedDetail"])
+async def test_with_on_reject_hold_the_commit_stays_at_the_refused_record(kafka: Kafka, code: str) -> None:
+    topic = kafka.topic()
+    kafka.produce(topic, lines(3))
+    async with EventBridge(faults=[faults.refuse(code, when=holds(1), times=None)]) as service:
+        async with inside(kafka, config(kafka, service, [topic]), service) as daemon:
+            await daemon.until(lambda: daemon.targets["bus"]["held"])
+            await committed_stays(daemon, topic, {0: 1})
+            held = daemon.targets["bus"]["held"]
+            assert (held["code"], held["topic"], held["partition"], held["offset"]) == (code, topic, 0, 1)
+        assert await daemon.committed(topic) == {0: 1}
+    assert ids(service.accepted) == [f"{topic}-0-0/all", f"{topic}-0-2/all"]
+
+
+async def test_of_a_batch_only_the_refused_entries_are_sent_again_and_the_commit_waits_for_them(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    kafka.produce(topic, lines(10))
+    async with EventBridge(faults=[faults.refuse("InternalFailure", when=holds(1, 7), times=None)]) as service:
+        async with inside(kafka, config(kafka, service, [topic]), service) as daemon:
+            await committed_stays(daemon, topic, {0: 1})
+            assert [len(set(event.request for event in service.accepted)), len(service.accepted)] == [1, 8]
+            service.faults.clear()
+            await daemon.caught_up(topic)
+            assert daemon.status["totals"]["dead_lettered"] == 0
+    # the service accepts whatever reaches it twice, so once each says that no other entry was sent again
+    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(10)}
+    assert set(ids(service.accepted)[8:]) == {f"{topic}-0-1/all", f"{topic}-0-7/all"}
+
+
+# T5: the dead-letter topic does not take them
+
+
+async def test_without_the_dead_letter_topic_nothing_is_committed_past_poison_until_it_is_there(kafka: Kafka) -> None:
+    topic, dead = kafka.topic(), f"{kafka.prefix}-dead"
+    poison = {n for n in range(200) if n % 4 == 1}
+    kafka.produce(topic, [b"{not json %d" % n if n in poison else b'{"n": %d}' % n for n in range(200)])
+    async with EventBridge() as service:
+        text = config(
+            kafka,
+            service,
+            [topic],
+            dead_letters={"topic": dead},
+            limits={"max_open_per_partition": 20, "max_uncommitted_per_partition": 60},
+        )
+        async with inside(kafka, text, service) as daemon:
+            await daemon.until(lambda: daemon.targets["dead_letters"]["held"])
+            await committed_stays(daemon, topic, {0: 1})
+            held = daemon.targets["dead_letters"]["held"]
+            assert held["code"] in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC")
+            assert dead in held["detail"]
+            assert "create" in held["todo"]
+            assert 20 < len(daemon.records) <= 61  # back-pressure, not memory
+            kafka.topic(name="dead")
+            await daemon.caught_up(topic)
+            assert daemon.targets["dead_letters"]["held"] is None
+    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(200) if n not in poison}
+    buried = await letters(kafka, dead)
+    assert Counter(letter.value for letter in buried) == {b"{not json %d" % n: 1 for n in poison}
+
+
+async def test_a_dead_letter_too_large_for_its_topic_loses_our_headers_and_then_holds_until_it_fits(
+    kafka: Kafka,
+) -> None:
+    topic = kafka.topic()
+    dead = kafka.topic(name="dead", max_message_bytes=2000)
+    values = [b"small", b"m" * 1700, b'{"n": 0}', b"l" * 3000, b'{"n": 1}']
+    kafka.produce(topic, values, headers=[("own", b"kept")])
+    async with EventBridge() as service:
+        text = config(kafka, service, [topic], dead_letters={"topic": dead})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.until(lambda: daemon.targets["dead_letters"]["held"])
+            await committed_stays(daemon, topic, {0: 3})
+            held = daemon.targets["dead_letters"]["held"]
+            assert (held["code"], held["topic"], held["partition"], held["offset"]) == (
+                "MSG_SIZE_TOO_LARGE",
+                topic,
+                0,
+                3,
+            )
+            assert f"larger than {dead} takes" in held["detail"]
+            set_topic(kafka, dead, "max.message.bytes", "10000")
+            await daemon.caught_up(topic)
+    small, middle, large = sorted(await letters(kafka, dead), key=lambda letter: len(letter.value or b""))
+    assert [letter.value for letter in (small, middle, large)] == [b"small", b"m" * 1700, b"l" * 3000]
+    assert all(own_headers(letter) == (("own", b"kept"),) for letter in (small, middle, large))
+    assert reasons(middle) == {}
+    assert reasons(small)["__connector.errors.code"] == "NotJSON"
+    assert reasons(large)["__connect.errors.offset"] == "3"
+    assert ids(service.accepted) == [f"{topic}-0-2/all", f"{topic}-0-4/all"]
+
+
+async def test_many_small_dead_letters_fit_a_topic_that_takes_small_batches_only(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    dead = kafka.topic(name="dead", max_message_bytes=2000)
+    kafka.produce(topic, [b"poison %d" % n for n in range(50)])
+    async with EventBridge() as service:
+        text = config(kafka, service, [topic], dead_letters={"topic": dead})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.caught_up(topic)
+    buried = await letters(kafka, dead)
+    assert Counter(letter.value for letter in buried) == {b"poison %d" % n: 1 for n in range(50)}
+    assert [reasons(letter).get("__connector.errors.code") for letter in buried] == ["NotJSON"] * 50
+
+
+# T14: poison
+
+
+class Poison(NamedTuple):
+    """A record that no event can be made of, and what its dead letter says: stage, code, route, target."""
+
+    value: bytes | None
+    stage: str
+    code: str
+    key: bytes | None = b"key"
+    route: str = "orders"
+    target: str = ""
+
+
+async def test_each_kind_of_poison_is_buried_byte_for_byte_and_the_partition_goes_on(kafka: Kafka) -> None:
+    topic = kafka.topic(name="orders", max_message_bytes=6 * MIB)
+    dead = kafka.topic(name="dead", max_message_bytes=6 * MIB)
+    good = b'{"id": 1, "type": "Paid", "channel": "web"}'
+    table = [
+        Poison(b'{"id": 1, "type": ', "VALUE_CONVERTER", "NotJSON"),
+        Poison(b"\xff\xfe\x00", "VALUE_CONVERTER", "NotJSON"),
+        Poison(b"", "VALUE_CONVERTER", "NotJSON"),
+        Poison(b'{"id": 1, "type": "Paid"}', "TRANSFORMATION", "MissingField"),
+        Poison(b'{"id": 1, "type": 7, "channel": "web"}', "TRANSFORMATION", "WrongType", target="bus"),
+        Poison(b'{"id": 1, "type": "", "channel": "web"}', "TRANSFORMATION", "Missing", target="bus"),
+        Poison(good, "KEY_CONVERTER", "NotUTF8", key=b"\x80binary\x00"),
+        Poison(b'{"id": 1, "type": "Paid", "channel": "%s"}' % (b"x" * 5 * MIB), "TRANSFORMATION", "TooLarge"),
+        Poison(None, "TRANSFORMATION", "MissingField"),
+    ]
+    values = [value for poison in table for value in (poison.value, good)]
+    keys = [key for poison in table for key in (poison.key, b"good")]
+    written = await asyncio.to_thread(write_large, kafka, topic, values, keys)
+    async with EventBridge() as service:
+        text = config(
+            kafka,
+            service,
+            topics={topic: {"tombstones": "route"}},
+            routes=[
+                route(
+                    "orders",
+                    topic,
+                    map={"Source": "com.acme.${value.channel}", "DetailType": "${value.type}", "Detail": "${value}"},
+                )
+            ],
+            dead_letters={"topic": dead},
+        )
+        async with inside(kafka, text, service) as daemon:
+            await daemon.caught_up(topic)
+    assert ids(service.accepted) == [f"{topic}-0-{offset}/orders" for offset in range(1, 2 * len(table), 2)]
+    assert {event.detail for event in service.accepted} == {'{"id":1,"type":"Paid","channel":"web"}'}
+    buried = {reasons(letter)["__connect.errors.offset"]: letter for letter in await letters(kafka, dead)}
+    assert len(buried) == len(table)
+    for number, poison in enumerate(table):
+        letter, original = buried[str(2 * number)], written[2 * number]
+        assert (letter.key, letter.value, letter.timestamp_ms, own_headers(letter)) == (
+            poison.key,
+            poison.value,
+            original.timestamp_ms,
+            (("h", b"\xff\x00"),),
+        )
+        why = reasons(letter)
+        assert (
+            why["__connect.errors.stage"],
+            why["__connector.errors.code"],
+            why["__connector.errors.route"],
+            why["__connector.errors.target"],
+        ) == (poison.stage, poison.code, poison.route, poison.target or why["__connector.errors.target"]), number
+
+
+async def test_poison_and_tombstones_that_the_config_lets_go_are_skipped_and_counted(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    kafka.produce(topic, [b"{", None, b'{"n": 2}', b"[", None, b'{"m": 5}'])
+    async with EventBridge() as service:
+        skips = route("all", topic, map={**EVENT, "Detail": {"n": "${value.n}"}}, on_error="skip", on_reject="skip")
+        async with inside(kafka, config(kafka, service, routes=[skips]), service) as daemon:
+            await daemon.caught_up(topic)
+            assert daemon.status["totals"]["skipped"] == 3
+            assert daemon.status["totals"]["unrouted"] == 0
+    assert ids(service.accepted) == [f"{topic}-0-2/all"]
+
+
+async def test_a_tombstone_that_is_routed_is_an_event_like_any_other(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    kafka.produce(topic, [None, b'{"n": 1}'], key=lambda n: b"order-%d" % n)
+    async with EventBridge() as service:
+        routes = [
+            route("gone", topic, when="value == null", map={**EVENT, "Detail": {"gone": "${key}"}}, final=True),
+            route("all", topic),
+        ]
+        text = config(kafka, service, routes=routes, topics={topic: {"tombstones": "route"}})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.caught_up(topic)
+    assert [(ids([event]), event.detail) for event in service.accepted] == [
+        ([f"{topic}-0-0/gone"], '{"gone":"order-0"}'),
+        ([f"{topic}-0-1/all"], '{"value":{"n":1}}'),
+    ]
+
+
+# T15: order
+
+
+@pytest.mark.parametrize("order", ["key", "partition"])
+async def test_in_order_each_offset_waits_for_the_one_before_it_and_the_others_move_on(
+    kafka: Kafka, order: str
+) -> None:
+    topic = kafka.topic(3)
+    stuck = 0 if order == "partition" else 4
+    values = [b'{"n": %d}' % (n % 3 if order == "partition" else n % 15) for n in range(300)]
+    records = [
+        one
+        for partition in range(3)
+        for one in kafka.produce(topic, values[partition::3], partition=partition, key=lambda n: b"%d" % (n % 5))
+    ]
+    weather = [
+        faults.refuse("ThrottlingException", probability=0.2, times=None),
+        faults.refuse("InternalFailure", when=holds(stuck), times=None),
+        faults.throttle(times=2),
+        faults.html(503, times=2),
+    ]
+    lane = {"order": order, "max_in_flight": 64, "retry": {"initial": "10ms", "max": "50ms"}}
+    by_id = {id_of(one, "all"): one for one in records}
+    lost = {one.tp.partition for one in records if json.loads(one.value or b"")["n"] == stuck}
+    stuck_records = [one for one in records if json.loads(one.value or b"")["n"] == stuck]
+    async with EventBridge(faults=weather, seed=7) as service:
+        target = bus(service, batch={"linger": "5ms"}, **lane) | {"batch": {"linger": "5ms"}}
+        async with inside(kafka, config(kafka, service, [topic], targets={"bus": target}), service) as daemon:
+            behind = [one for one in records if any(_shares_order(one, first, order) for first in stuck_records)]
+            await daemon.until(lambda: len(service.accepted) == len(records) - len(behind), within=30)
+            assert lost == {0 if order == "partition" else 1}
+            service.faults.clear()
+            service.faults.add(*weather[:1])
+            await daemon.caught_up(topic, within=30)
+    arrived = defaultdict(list)
+    for event in ids(service.accepted):
+        one = by_id[event]
+        arrived[one.tp, one.key if order == "key" else None].append(one.offset)
+    expected = defaultdict(list)
+    for one in records:
+        expected[one.tp, one.key if order == "key" else None].append(one.offset)
+    assert arrived == expected
+    assert daemon.status["totals"]["retried"] > 20
+
+
+def _shares_order(one: Record, other: Record, order: str) -> bool:
+    """Whether both must keep their order, and `one` is not before the other."""
+    return one.tp == other.tp and (order == "partition" or one.key == other.key) and one.offset >= other.offset
+
+
+# A target that does not work
+
+
+async def test_topics_that_only_feed_another_target_keep_their_rate_while_one_target_is_refused(kafka: Kafka) -> None:
+    mine, other = kafka.topic(2, name="mine"), kafka.topic(2, name="other")
+    async with EventBridge() as service, EventBridge() as refused:
+        # both lanes are kept at a rate that two cores carry with ease, so that only a lack of room can slow them down
+        paced = {"rate_limit": {"calls": "40/s"}}
+        text = config(
+            kafka,
+            service,
+            targets={"bus": bus(service, **paced), "refused": bus(refused, **paced)},
+            routes=[route("mine", mine), route("other", other, targets=["refused"])],
+            limits={"max_open_records": 400, "max_open_per_partition": 300, "max_uncommitted_per_partition": 600},
+        )
+        await asyncio.to_thread(kafka.produce, mine, 4000)
+        await asyncio.to_thread(kafka.produce, other, 2000)
+        async with inside(kafka, text, service, others=[refused]) as daemon:
+            await daemon.until(lambda: len(service.accepted) > 100 and len(refused.accepted) > 100)
+            with_both = await _delivered_in(2.0, service)
+            refused.faults.add(faults.access_denied())
+            await daemon.until(lambda: daemon.targets["refused"]["held"])
+            await daemon.until(lambda: daemon.targets["refused"]["full"], what="the held lane has filled its room")
+            with_one = await _delivered_in(2.0, service)
+            assert with_both > 400
+            assert with_one >= 0.9 * with_both
+            assert daemon.targets["refused"]["held"]["code"] == "AccessDeniedException"
+            assert daemon.targets["refused"]["open_records"] >= 100
+            assert daemon.status["totals"]["dead_lettered"] == 0
+            before = len(refused.accepted)
+            refused.faults.clear()
+            await daemon.until(lambda: len(refused.accepted) > before + 100)
+
+
+async def _delivered_in(seconds: float, service: EventBridge) -> int:
+    """Events that the service takes in so many seconds."""
+    before, began = len(service.accepted), time.monotonic()
+    await asyncio.sleep(seconds)
+    return round((len(service.accepted) - before) * seconds / (time.monotonic() - began))
+
+
+async def test_an_expired_token_holds_the_lane_and_it_goes_on_by_itself(kafka: Kafka) -> None:
+    topic, dead = kafka.topic(3), kafka.topic(name="dead")
+    kafka.produce(topic, 300)
+    async with EventBridge(faults=[faults.expired_token(times=None)]) as service:
+        text = config(kafka, service, [topic], dead_letters={"topic": dead})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.until(lambda: daemon.targets["bus"]["held"])
+            assert daemon.targets["bus"]["held"]["code"] == "ExpiredTokenException"
+            await daemon.written(topic, 100)
+            await daemon.until(lambda: service.outcomes["expired_token"] >= 2, what="the lane asks again")
+            assert daemon.running
+            service.faults.clear()
+            await daemon.caught_up(topic)
+            assert daemon.targets["bus"]["held"] is None
+    assert len(service.accepted) == len(set(ids(service.accepted))) == 400
+    assert await letters(kafka, dead) == []
+
+
+async def test_a_deleted_bus_holds_the_lane_at_the_next_preflight_and_goes_on_when_it_is_there_again(
+    kafka: Kafka,
+) -> None:
+    topic, dead = kafka.topic(), kafka.topic(name="dead")
+    async with EventBridge(["orders"]) as service:
+        target = bus(service, event_bus="orders", preflight_interval="500ms")
+        text = config(kafka, service, [topic], targets={"bus": target}, dead_letters={"topic": dead})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.written(topic, 50)
+            await daemon.caught_up(topic)
+            service.buses.discard("orders")
+            await daemon.until(lambda: daemon.targets["bus"]["held"], within=1.5, what="the preflight has noticed")
+            assert daemon.targets["bus"]["held"]["code"] == "ResourceNotFoundException"
+            assert daemon.targets["bus"]["preflight"]["health"] == "missing"
+            await daemon.written(topic, 50)
+            await committed_stays(daemon, topic, {0: 50})
+            service.buses.add("orders")
+            await daemon.caught_up(topic)
+    assert service.vanished == []
+    assert ids(service.accepted) == [f"{topic}-0-{offset}/all" for offset in range(100)]
+    assert await letters(kafka, dead) == []
+
+
+# Time and room
+
+
+async def test_a_delayed_route_delivers_no_earlier_than_its_delay_after_the_record(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    async with EventBridge() as service:
+        routes = [route("now", topic), route("later", topic, delay="2s")]
+        async with inside(kafka, config(kafka, service, routes=routes), service) as daemon:
+            await daemon.until(lambda: daemon.app.assignment.shares)
+            written = await daemon.written(topic, 20)
+            at = {id_of(one, name): one.timestamp_ms / 1000 for one in written for name in ("now", "later")}
+            await daemon.until(lambda: len(service.accepted) == 20)
+            await committed_stays(daemon, topic, {})
+            await daemon.caught_up(topic)
+    waits = {event.resources[-1]: event.at - at[event.resources[-1]] for event in service.accepted}
+    assert len(service.accepted) == len(waits) == 40
+    assert all(wait < 1.5 for name, wait in waits.items() if name.endswith("/now"))
+    assert all(2.0 <= wait < 3.5 for name, wait in waits.items() if name.endswith("/later"))
+
+
+async def test_one_stuck_entry_lets_no_more_than_the_limit_be_taken_behind_it(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    kafka.produce(topic, lines(1000))
+    async with EventBridge(faults=[faults.refuse("InternalFailure", when=holds(10), times=None)]) as service:
+        limits = {"max_open_per_partition": 50, "max_uncommitted_per_partition": 100}
+        async with inside(kafka, config(kafka, service, [topic], limits=limits), service) as daemon:
+            await daemon.until(lambda: len(service.accepted) > 80)
+            await committed_stays(daemon, topic, {0: 10})
+            (partition,) = daemon.status["partitions"]
+            assert 80 < partition["uncommitted"] <= 100
+            assert 90 < len(daemon.records) <= 110
+            service.faults.clear()
+            await daemon.caught_up(topic)
+    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(1000)}
+
+
+async def committed_stays(daemon: Inside, topic: str, offsets: dict[int, int]) -> None:
+    """Wait until the group has committed just this, and see that it has not moved five commit intervals later."""
+
+    async def there() -> bool:
+        return await daemon.committed(topic) == offsets
+
+    await daemon.until(there, what=f"the group has committed {offsets}")
+    await asyncio.sleep(1.0)
+    assert await daemon.committed(topic) == offsets
