@@ -10,7 +10,7 @@ CONFIG ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate lock clean
+.PHONY: help setup run check lint types test mutate differential bench lock clean
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
@@ -44,10 +44,17 @@ test: $(VENV)/.dev ## unit, contract, flow and real-broker tests (these need Jav
 mutate: $(VENV)/.dev ## break the core on purpose and count the changes that no test notices
 	$(BIN)/python -m tests.mutate $(ARGS)
 
-lock: $(VENV)/.dev ## write the three locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+differential: $(VENV)/.differential ## hold the expressions against two other CELs (ARGS="--expressions 100000" for the long run)
+	$(BIN)/python -m tests.differential $(ARGS)
+
+bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(VENV)/.dev ## write the four locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --group build -o requirements-build.lock
 	$(COMPILE) $(ARGS) pyproject.toml --group dev --group build -o requirements-dev.lock
+	$(COMPILE) $(ARGS) --group differential -c requirements-dev.lock -o requirements-differential.lock
 
 clean: ## remove .venv and every cache in the tree
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -73,3 +80,9 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.run $@
+
+# What only `differential` and `bench` compare with. Its lock takes the versions of the development lock.
+$(VENV)/.differential: requirements-differential.lock $(VENV)/.dev
+	@echo "Installing what to compare with into $(VENV), once."
+	@$(PIP) --require-hashes -r requirements-differential.lock
+	@touch $@

@@ -69,7 +69,6 @@ class Assignment:
             share = self.shares.pop(tp, None)
             if share is not None:
                 share.ledger.close()
-            self._dirty.discard(tp)
 
     def took(self, share: Share, size: int) -> None:
         """Count a record that the consumer handed over; `size` in bytes."""
@@ -94,8 +93,6 @@ class Assignment:
 
     def blocked(self, stopped: Collection[TopicPartition]) -> frozenset[TopicPartition]:
         """Of the partitions that a held lane stops, those that get no more room: together they may fill half of it."""
-        if not stopped:
-            return frozenset()
         opened = sum(share.ledger.open_records for tp in stopped if (share := self.shares.get(tp)) is not None)
         return frozenset(stopped) if opened * 2 >= self._bounds.max_open_records else frozenset()
 

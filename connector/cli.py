@@ -5,9 +5,10 @@ What a command needs is imported when it runs, so that `connector check` waits f
 
 import json
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,9 +17,13 @@ from connector.load import compiled, load
 from connector.render import counted, machine, summary, text
 from connector.settings import Loaded
 
+if TYPE_CHECKING:
+    from connector.tryout import DryRun
+
 BAD_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: a restart will not help."""
 FAILED: Final = 1
+USAGE: Final = 2
 
 cli = typer.Typer(
     name="connector",
@@ -94,6 +99,107 @@ def _ask(loaded: Loaded, format: Format) -> None:
     else:
         typer.echo("\n".join(failures) if failures else "online: Kafka and every target answered")
     if failures:
+        raise typer.Exit(FAILED)
+
+
+@cli.command("try")
+def try_(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Config files and directories, merged; then a file with the record's value, or - for standard input",
+            metavar="PATH... [RECORD.json|-]",
+        ),
+    ],
+    topic: Annotated[str | None, typer.Option(help="The record's topic; needed where routes read several")] = None,
+    key: Annotated[str | None, typer.Option(help="The record's key, as text")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="NAME=TEXT; may be given several times")] = None,
+    timestamp: Annotated[int | None, typer.Option(min=-1, help="Epoch milliseconds; now by default")] = None,
+    value: Annotated[str | None, typer.Option(help="The record's value, instead of RECORD.json")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="RECORD.json is {topic, key, headers, timestamp, value}, as in tests")
+    ] = False,
+    live: Annotated[int | None, typer.Option(min=1, help="Try so many of the topics' last records instead")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long --live may take")] = 30.0,
+    json_: Annotated[bool, typer.Option("--json", help="For machines")] = False,
+) -> None:
+    """A dry run: which routes match and why not, and the exact request. Nothing is sent."""
+    from connector import show, written
+    from connector.tryout import DryRun
+
+    configs, file = written.parted(paths)
+    given = written.Given(file, value, topic, key, tuple(header or ()), timestamp, whole)
+    if live is not None and given.is_a_record:
+        raise typer.BadParameter(
+            "takes its records from Kafka: leave out the record and its flags but --topic", None, None, "--live"
+        )
+    loaded = _sound(compiled(load(configs, os.environ)))
+    dry_run = DryRun.of_config(loaded)
+    if live is not None:
+        _try_live(dry_run, topic, live, seconds, json_)
+        return
+    try:
+        record = written.record(given, dry_run.settings, sys.stdin.buffer)
+    except written.Unwritable as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(USAGE) from None
+    trial = dry_run.of(record)
+    typer.echo(show.as_json(show.plain(trial)) if json_ else show.text(trial))
+    if not trial.handled:
+        raise typer.Exit(FAILED)
+
+
+def _sound(loaded: Loaded) -> Loaded:
+    """The config, or the end where it has errors."""
+    if loaded.errors or loaded.settings is None:
+        typer.echo(f"{text(loaded)}\n\n{summary(loaded.problems)}", err=True)
+        raise typer.Exit(BAD_CONFIG)
+    return loaded
+
+
+def _try_live(dry_run: "DryRun", topic: str | None, count: int, seconds: float, json_: bool) -> None:
+    from connector import live, show
+    from connector.consume_sample import CannotSample, Sample
+
+    settings = dry_run.settings
+    topics = [topic] if topic is not None else [one for route in settings.routes for one in route.topics]
+    sample = Sample(settings.kafka, topics, count, seconds)
+    try:
+        found = live.survey(dry_run, sample, sample.notes)
+    except CannotSample as error:
+        typer.echo(f"{settings.kafka.bootstrap_servers} cannot be sampled: {error}", err=True)
+        raise typer.Exit(FAILED) from None
+    typer.echo(show.as_json(live.plain(found)) if json_ else live.text(found))
+    if found.troubled or not found.taken:
+        raise typer.Exit(FAILED)
+
+
+@cli.command("test")
+def route_tests(
+    paths: Paths,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as JUnit XML")] = None,
+) -> None:
+    """Run the tests of routes in the config and in *_test.yaml beside it."""
+    from connector import testing
+    from connector.junit import junit as xml
+    from connector.tryout import DryRun
+
+    loaded = _sound(testing.load_with_tests(paths, os.environ))
+    verdicts = testing.run(loaded, DryRun.of_config(loaded))
+    for verdict in verdicts:
+        typer.echo(testing.told(verdict))
+    if junit is not None:
+        try:
+            junit.write_bytes(xml(verdicts))
+        except OSError as error:
+            typer.echo(f"{junit} cannot be written: {error.strerror or error}", err=True)
+            raise typer.Exit(FAILED) from None
+    failed = sum(not verdict.passed for verdict in verdicts)
+    if not verdicts:
+        typer.echo("no tests: write tests: into the config, or into NAME_test.yaml beside NAME.yaml", err=True)
+        raise typer.Exit(FAILED)
+    typer.echo(f"{counted(len(verdicts), 'test')}, {failed} failed")
+    if failed:
         raise typer.Exit(FAILED)
 
 

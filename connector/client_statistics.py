@@ -11,7 +11,8 @@ from connector.model import TopicPartition
 class Statistics(NamedTuple):
     """One look at the client.
 
-    `connected`: some broker can be talked to. `joined`: we are a member of the group, with partitions or without.
+    `connected`: some broker can be talked to. `joined`: the group's coordinator has answered; with KIP-848 nothing more
+    is told of a member without partitions, whose `join_state` stays `init`.
     `lags` counts records between the committed offset and the end, of the partitions where that is known.
     """
 
@@ -26,7 +27,7 @@ def read(text: str) -> Statistics:
     group = told.get("cgrp", {})
     return Statistics(
         any(broker["state"] == "UP" for broker in told["brokers"].values()),
-        group.get("state") == "up" and group.get("join_state") == "steady",
+        group.get("state") == "up",
         {
             TopicPartition(topic["topic"], one["partition"]): one["consumer_lag"]
             for topic in told["topics"].values()

@@ -557,7 +557,7 @@ class Consumer:
         self._connection.look(told.connected)
         if lags := {tp: lag for tp, lag in told.lags.items() if tp in self._room.owned}:
             self._post(self._partitions.lag, lags)
-        if told.joined and not self._joined:
+        if told.joined and not self._joined and self._kafka.group_protocol == "consumer":
             self._joined = True  # with KIP-848 a member without partitions shows nowhere else
             self._post(self._partitions.assigned, self._epoch, ())
 

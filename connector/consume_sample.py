@@ -84,7 +84,7 @@ class Sample:
             for message in client.consume(min(500, sum(left.values())), POLL):
                 tp, error = _place_of(message), message.error()
                 if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:
+                    if error.code() in _AT_AN_END:
                         left.pop(tp, None)
                     elif error.fatal() or error.code() in _REFUSED:
                         raise CannotSample(f"{error.name()}: {error.str()}")
@@ -103,9 +103,13 @@ class Sample:
         elif taken < self._count:
             self.notes.append("the topics hold no more records")
 
+    def _left(self, end: float) -> float:
+        """Seconds that one more question may take."""
+        return min(ASK, max(POLL, end - self._clock()))
+
     def _spans(self, client: confluent_kafka.Consumer, end: float) -> dict[TopicPartition, tuple[int, int]]:
         """The first offset and the one after the last, of every partition that has records."""
-        known = client.list_topics(timeout=ASK).topics
+        known = client.list_topics(timeout=self._left(end)).topics
         there = {name: topic for name, topic in known.items() if topic.error is None}
         spans: dict[TopicPartition, tuple[int, int]] = {}
         unasked = 0
@@ -117,7 +121,7 @@ class Sample:
                 if self._clock() >= end:
                     unasked += 1
                     continue
-                low, high = client.get_watermark_offsets(Place(name, partition), timeout=ASK)
+                low, high = client.get_watermark_offsets(Place(name, partition), timeout=self._left(end))
                 if high > low:
                     spans[TopicPartition(name, partition)] = low, high
         if unasked:
@@ -140,9 +144,10 @@ _REFUSED: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError._AUTHENTICATION,
-        KafkaError._AUTO_OFFSET_RESET,
     }
 )
+_AT_AN_END: Final = frozenset({KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET})
+"""The second: retention took what we began at."""
 
 
 def _place_of(message: Message) -> TopicPartition:

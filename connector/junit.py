@@ -33,7 +33,7 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
         if not verdict.passed:
             failure = Xml.SubElement(case, "failure", {"message": _clean(verdict.diff[0])})
             failure.text = _clean("\n".join(verdict.diff))
-    return Xml.tostring(root, encoding="utf-8", xml_declaration=True)
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode").encode()
 
 
 def _clean(text: str) -> str:

@@ -77,7 +77,7 @@ def text(found: Survey) -> str:
         lines.append(f"{name:<{wide}}  {count.matched:>7}  {count.failed:>6}  {count.events:>6}")
     lines.append("")
     lines.append(
-        f"{counted(found.taken, 'record')} tried, {found.troubled} with a problem: {found.unread} could not be decoded; "
+        f"{counted(found.taken, 'record')} tried, {found.troubled} with a problem ({found.unread} cannot be decoded); "
         f"{found.unrouted} taken by no route, {counted(found.tombstones, 'skipped tombstone')}"
     )
     return "\n".join([*lines, *found.notes, "nothing was sent, nothing was committed"])

@@ -26,6 +26,15 @@ _STRICTEST: Final[tuple[Policy, ...]] = ("hold", "dead_letter", "skip")
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Why a record could not be decoded."""
+
+    stage: Literal["VALUE_CONVERTER", "KEY_CONVERTER"]
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An event that could not be made: `stage` in Kafka Connect's words, `reason` without a value of the record."""
 
@@ -98,33 +107,36 @@ class Routes:
             return routed
         if not routes:
             return routed
-        names = self._read(record, topic, routes, routed)
-        if names is None:
+        names = self.read(record)
+        if isinstance(names, Unread):
+            routed.failures.append(self._unread(record, names, routes))
             return routed
         for route in routes:
-            if route.settings.fallback and (routed.matched or routed.failures):
-                continue
-            if self._run(route, record, names, routed) and route.settings.final:
+            if not route.settings.fallback and self._run(route, record, names, routed) and route.settings.final:
                 break
+        if not routed.matched and not routed.failures:
+            for route in routes:
+                if route.settings.fallback and self._run(route, record, names, routed) and route.settings.final:
+                    break
         return routed
 
-    def _read(self, record: Record, topic: TopicSettings, routes: Sequence[Route], routed: Routed) -> Names | None:
-        """Decode key, headers and value; bytes that cannot be read make one failure, not one a route."""
-        key = None if record.key is None else DECODERS[topic.key_format](record.key)
+    def read(self, record: Record) -> Names | Unread:
+        """Decode key, headers and value: what conditions and expressions see of a record."""
+        topic, tp = self._topic(record.tp.topic), record.tp
         value = None if record.value is None else DECODERS[topic.format](record.value)
-        for part, stage in ((value, "VALUE_CONVERTER"), (key, "KEY_CONVERTER")):
-            if isinstance(part, Undecodable):
-                what = "value" if stage == "VALUE_CONVERTER" else "key"
-                policy = min((route.settings.on_error for route in routes), key=_STRICTEST.index)
-                event = self._event(record, routes[0].name, "", {}, None)
-                routed.failures.append(
-                    Failure(event, stage, part.code, f"the {what} is {part.reason}", policy)  # type: ignore[arg-type]  # the tuple above has no other stage
-                )
-                return None
-        tp = record.tp
-        return Names(
-            tp.topic, tp.partition, record.offset, record.timestamp_ms, key, decode_headers(record.headers), value
-        )
+        if isinstance(value, Undecodable):
+            return Unread("VALUE_CONVERTER", value.code, f"the value is {value.reason}")
+        key = None if record.key is None else DECODERS[topic.key_format](record.key)
+        if isinstance(key, Undecodable):
+            return Unread("KEY_CONVERTER", key.code, f"the key is {key.reason}")
+        headers = decode_headers(record.headers)
+        return Names(tp.topic, tp.partition, record.offset, record.timestamp_ms, key, headers, value)
+
+    def _unread(self, record: Record, unread: Unread, routes: Sequence[Route]) -> Failure:
+        """One failure for a record that cannot be read, not one a route; the strictest policy of them holds."""
+        policy = min((route.settings.on_error for route in routes), key=_STRICTEST.index)
+        event = self._event(record, routes[0].name, "", {}, None)
+        return Failure(event, unread.stage, unread.code, unread.reason, policy)
 
     def _run(self, route: Route, record: Record, names: Names, routed: Routed) -> bool:
         """Run one route; True where it matched, or failed while it was asked."""
@@ -200,17 +212,19 @@ def _compile(
     if route.each is not None:
         each = compile_each(route.each, (*path, "each"), locate, report, names)
     mapped = None
+    found: list[Problem] = []
     kinds = {settings.targets[name].type: name for name in route.targets if name in settings.targets}
     for kind in kinds:
         mapped = compile_map(
             route.map,
             (*path, "map"),
             locate,
-            report,
+            found,
             names,
             (registry[kind].map or None) if kind in registry else None,
             each=route.each is not None,
         )
+    report.extend(dict.fromkeys(found))  # what is wrong for two kinds of target is said once
     if mapped is None:
         return None
     topics = tuple(re.compile(topic if topic.startswith("^") else re.escape(topic)) for topic in route.topics)

@@ -1,5 +1,6 @@
 """Shows dry runs: to a person as lines, to a machine as JSON values. It prints what records hold, as it is asked to."""
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -44,8 +45,12 @@ def plain(trial: Trial) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> str:
-    """JSON for machines; what only Python has is written as text."""
-    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    """JSON for machines; bytes in base64, as the AWS protocols write them, anything else as text."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=_written)
+
+
+def _written(value: Any) -> str:
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
 
 
 def _record(record: Record) -> str:

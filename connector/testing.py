@@ -72,6 +72,13 @@ def run(loaded: Loaded, dry_run: DryRun, clock: Callable[[], float] = time.perf_
     return verdicts
 
 
+def told(verdict: Verdict) -> str:
+    """A verdict for a person."""
+    if verdict.passed:
+        return f"passed  {verdict.name}"
+    return "\n".join([f"FAILED  {verdict.name}", f"  at {verdict.where}", *(f"  {line}" for line in verdict.diff)])
+
+
 def _diff(test: TestSettings, dry_run: DryRun, folder: Path) -> list[str]:
     settings = dry_run.settings
     topics = list(dict.fromkeys(topic for route in settings.routes for topic in route.topics))
@@ -82,10 +89,13 @@ def _diff(test: TestSettings, dry_run: DryRun, folder: Path) -> list[str]:
         record = record_of(test.record, topic, settings.topic(topic), folder)
     except Unwritable as error:
         return [f"the record cannot be made: {error}"]
-    made = _made(dry_run.of(record))
+    trial = dry_run.of(record)
+    made = _made(trial)
+    why = {answer.route: f"{answer.outcome}: {answer.why}" for answer in trial.answers if answer.why}
     lines: list[str] = []
     for name in dict.fromkeys((*test.expect, *made)):
-        lines += _difference(name, test.expect.get(name, ()), made.get(name, []))
+        reason = why.get(name) or trial.note or f"the topic {topic} is not one of its topics"
+        lines += _difference(name, test.expect.get(name, ()), made.get(name, []), reason)
     return lines
 
 
@@ -108,13 +118,14 @@ def _number(own: str) -> int:
     return int(last) if last.isdigit() else 0
 
 
-def _difference(name: str, expected: Sequence[EventSettings], made: Sequence[Any]) -> list[str]:
+def _difference(name: str, expected: Sequence[EventSettings], made: Sequence[Any], reason: str) -> list[str]:
     """Lines that tell what a route was expected to make from what it made; none where that is the same."""
     title = f"route {name}" if name != THE_RECORD else "the record as a whole"
     if not expected and made:
         return [f"{title}: nothing was expected", *(line for one in made for line in _marked("+", one))]
     if expected and not made:
-        return [f"{title}: made nothing", *(line for one in expected for line in _marked("-", _wanted(one)))]
+        said = f"{title}: nothing was made" if name == THE_RECORD else f"{title}: made nothing: {reason}"
+        return [said, *(line for one in expected for line in _marked("-", _wanted(one)))]
     lines: list[str] = []
     for index in range(max(len(expected), len(made))):
         event = f"{title}, event {index + 1}" if max(len(expected), len(made)) > 1 else title

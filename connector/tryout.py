@@ -5,17 +5,16 @@ What matched and what failed is the daemon's own `Routes.route`; only the reason
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from connector.decode import DECODERS, Undecodable, decode_headers
 from connector.mapping import Locate, MappingFailed, Match, Names, Path, Position, compile_condition
 from connector.mapping.lex import Mistake
 from connector.mapping.parse import parse
 from connector.mapping.place import Place
 from connector.mapping.tree import Logic
 from connector.model import Event, Limits, Record, Unpublishable
-from connector.route import Failure, Route, Routed, Routes
-from connector.settings import Settings
+from connector.route import Failure, Route, Routed, Routes, Unread, compile_routes
+from connector.settings import Loaded, Settings
 from connector.targets import REGISTRY
 from connector.targets.contract import Kind
 
@@ -97,6 +96,16 @@ class DryRun:
         self._place = {route.name: index for index, route in enumerate(settings.routes)}
         self._parts: dict[str, tuple[Part, ...]] = {}
 
+    @classmethod
+    def of_config(cls, loaded: Loaded) -> Self:
+        """Of a config without errors."""
+        if loaded.settings is None:
+            raise ValueError("a config with errors cannot be tried")
+        routes, problems = compile_routes(loaded.settings, loaded.locate)
+        if routes is None:
+            raise ValueError("\n".join(str(problem) for problem in problems))
+        return cls(loaded.settings, routes, loaded.locate)
+
     def of(self, record: Record) -> Trial:
         """Try one record."""
         routed = self.routes.route(record)
@@ -115,7 +124,9 @@ class DryRun:
         return Trial(record, answers, _trouble(self.routes.unrouted(record, policy)))
 
     def _answers(self, record: Record, routed: Routed) -> Iterator[Answer]:
-        names = self._names(record)
+        names = self.routes.read(record)
+        if isinstance(names, Unread):
+            raise ValueError("a record that was routed has been decoded")
         failed = {failure.event.route: failure for failure in routed.failures}
         took = {*routed.matched, *failed}
         last = ""
@@ -134,16 +145,6 @@ class DryRun:
                 yield Answer(route.name, "no match", why, where)
             if route.settings.final and route.name in took:
                 last = route.name
-
-    def _names(self, record: Record) -> Names:
-        """The record as conditions see it; `route` has decoded it before without a complaint."""
-        topic = self.settings.topic(record.tp.topic)
-        key = None if record.key is None else DECODERS[topic.key_format](record.key)
-        value = None if record.value is None else DECODERS[topic.format](record.value)
-        if isinstance(key, Undecodable) or isinstance(value, Undecodable):
-            raise ValueError("a record that was routed has been decoded")
-        tp, headers = record.tp, decode_headers(record.headers)
-        return Names(tp.topic, tp.partition, record.offset, record.timestamp_ms, key, headers, value)
 
     def _why(self, route: Route, names: Names) -> tuple[str, Position | None]:
         """The first condition of a route that does not hold."""

@@ -13,7 +13,17 @@ from uuid import NAMESPACE_URL
 import orjson
 
 from connector.mapping.kinds import word
-from connector.mapping.operators import EPOCH, LARGEST, Fault, duration_text, greater, held, less, timestamp_text
+from connector.mapping.operators import (
+    ABSENT,
+    EPOCH,
+    LARGEST,
+    Fault,
+    duration_text,
+    greater,
+    held,
+    less,
+    timestamp_text,
+)
 
 try:
     import re2  # type: ignore[import-untyped]  # google-re2 ships no types
@@ -31,8 +41,8 @@ _BLANKS: Final = (
     "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+_TRUE: Final = frozenset({"1", "t", "true", "TRUE", "True"})
+_FALSE: Final = frozenset({"0", "f", "false", "FALSE", "False"})
 
 
 def needs(kind: type, name: str, *values: Any) -> None:
@@ -171,9 +181,9 @@ def replace(value: Any, old: Any, new: Any, limit: Any = -1) -> str:
     return str(value.replace(old, new, limit if limit >= 0 else -1))
 
 
-def substring(value: Any, start: Any, end: Any = None) -> str:
+def substring(value: Any, start: Any, end: Any = ABSENT) -> str:
     """The characters from `start` up to `end`; a place outside the string fails."""
-    end = size(value) if end is None else end
+    end = size(value) if end is ABSENT else end
     needs(str, "substring", value)
     needs(int, "substring", start, end)
     if not 0 <= start <= end <= len(value):

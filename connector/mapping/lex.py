@@ -52,7 +52,7 @@ LONGEST: Final = 4096
 _SPACE: Final = re.compile(r"(?:[ \t\r\n\f]|//[^\n]*)*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_STRING: Final = re.compile(r"([rR]?[bB]?|[bB][rR])(\"\"\"|'''|\"|')")
+_STRING: Final = re.compile(r"((?:[bB]?[rR]|[bB])?)(\"\"\"|'''|\"|')")
 _SIGN: Final = re.compile(r"&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}]")
 _ESCAPE: Final = re.compile(
     r"\\(?:([abfnrtv\\'\"`?])|x([0-9a-fA-F]{2})|([0-3][0-7]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"

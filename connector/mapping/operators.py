@@ -42,6 +42,7 @@ STEPS: Final = 5_000_000
 _NUMBERS: Final = frozenset({int, float})
 _GROWING: Final = frozenset({str, bytes, list})
 _ORDERED: Final = frozenset({str, bytes, bool, datetime, timedelta})
+_KEYS: Final = frozenset({str, int, float, bool})
 _SIZED: Final = frozenset({str, bytes, list, dict})
 
 
@@ -186,7 +187,7 @@ def within(a: Any, container: Any) -> bool:
         if type(a) is str:
             return a in container
         return any(equal(a, element) for element in container)
-    if kind is dict:
+    if kind is dict and type(a) in _KEYS:
         return type(a) is str and a in container
     raise wrong("in", a, container)
 

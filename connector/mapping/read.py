@@ -158,13 +158,15 @@ class Reader:
             )
         return Constant(None, path)
 
-    def _branch(self, tree: Mapping[Any, Any], path: Path, depth: int) -> Branch:
+    def _branch(self, tree: Mapping[Any, Any], path: Path, depth: int) -> Part:
         entries: dict[str, Part] = {}
+        meant = True
         for key, value in tree.items():
             below = (*path, key if isinstance(key, str | int) else str(key))
             if not isinstance(key, str):
                 self.say("MAP008", self.locate(below), below, "the key of a map is text", "quote the key")
             elif "${" in key:
+                meant = False
                 self.say(
                     "MAP003",
                     self.locate(below),
@@ -174,7 +176,8 @@ class Reader:
                 )
             else:
                 entries[str(key)] = self.part(value, below, depth + 1)
-        return Branch(entries, path)
+        # A map that YAML made of an expression is not held against the target: nobody meant it.
+        return Branch(entries, path) if meant else Typed(ANYTHING, path)
 
     def _text(self, text: str, path: Path) -> Part:
         parts: list[str | Expression] = []

@@ -128,6 +128,6 @@ def prepare_zone(source: str) -> tzinfo:
         if zone is not None:
             return zone
     try:
-        return UTC if source in ("UTC", "Z", "") else ZoneInfo(source)
+        return UTC if source in ("UTC", "") else ZoneInfo(source)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"there is no time zone {source!r} on this machine") from None

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 WHOLE: Final = frozenset(
     {
         "access_denied",
+        "bare",
         "broken_json",
         "cut",
         "empty",
@@ -24,7 +25,7 @@ WHOLE: Final = frozenset(
 )
 """They decide what one request gets; the first that is left in the script does."""
 
-BESIDE: Final = frozenset({"refuse", "slow"})
+BESIDE: Final = frozenset({"refuse", "refuse_endpoint", "slow"})
 """They come on top, all that are left together."""
 
 
@@ -112,6 +113,16 @@ def refuse(
     )
 
 
+def refuse_endpoint(status: int, *, entry: int | None = None, times: int | None = 1) -> Fault:
+    """The endpoint of the entry at this index, or every one, gets this status; its events are taken (Pinpoint)."""
+    return Fault("refuse_endpoint", times, code=str(status), message="Refused by the script.", entry=entry)
+
+
+def bare(status: int = 202, times: int | None = 1) -> Fault:
+    """A number instead of the result of each endpoint; the entries are accepted where it is 202 (Pinpoint)."""
+    return Fault("bare", times, status=status, accepted=status == 202)
+
+
 def error(code: str, message: str = "", status: int = 400, times: int | None = 1) -> Fault:
     """The whole call gets this error."""
     return Fault("error", times, code=code, message=message, status=status)
@@ -158,7 +169,7 @@ def wrong_length(by: int = -1, times: int | None = 1) -> Fault:
 
 
 def no_count(times: int | None = 1) -> Fault:
-    """A reply without FailedEntryCount; the entries are accepted."""
+    """A reply without FailedEntryCount, or without what stands for it elsewhere; the entries are accepted."""
     return Fault("no_count", times, accepted=True)
 
 

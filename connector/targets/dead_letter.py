@@ -31,6 +31,7 @@ _HOLD: Final = frozenset(
         KafkaError.TOPIC_EXCEPTION,
         KafkaError.POLICY_VIOLATION,
         KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,  # message.timestamp.before.max.ms or after.max.ms of the topic
         KafkaError._AUTHENTICATION,
         KafkaError.SASL_AUTHENTICATION_FAILED,
     }
@@ -147,26 +148,32 @@ class DeadLetters:
     async def send(self, batch: Batch) -> Sequence[Ack]:
         """Produce all, then wait for each delivery report."""
         acks = await self._produce(batch, [entry.body for entry in batch])
-        large = [i for i, ack in enumerate(acks) if ack.code == "MSG_SIZE_TOO_LARGE"]
-        if not large:
-            return acks
-        bare = [batch[i] for i in large]
-        # our headers go first: the payload is what cannot be had again once retention has passed
-        again = await self._produce(bare, [entry.event.record.headers for entry in bare])
-        left = [i for i, ack in zip(large, again, strict=True) if ack.code == "MSG_SIZE_TOO_LARGE"]
-        result = dict(enumerate(acks)) | dict(zip(large, again, strict=True))
-        if left and self._oversize == "reference":
-            kept = [batch[i] for i in left]
-            references = await self._produce(kept, [_reference(entry) for entry in kept], with_value=False)
-            result |= dict(zip(left, references, strict=True))
-        return [self._final(result[i], batch[i]) for i in range(len(batch))]
+        return [
+            await self._alone(entry) if ack.code == "MSG_SIZE_TOO_LARGE" else ack
+            for entry, ack in zip(batch, acks, strict=True)
+        ]
 
-    def _final(self, ack: Ack, entry: Entry) -> Ack:
-        if ack.code != "MSG_SIZE_TOO_LARGE":
-            return ack
+    async def _alone(self, entry: Entry) -> Ack:
+        """Produce one that was too large, smaller each time, and by itself.
+
+        The client packs records into batches, and the topic's limit is for the batch: beside others a record is refused
+        that fits alone.
+        """
+        own = entry.event.record.headers
+        # our headers go first: the payload is what cannot be had again once retention has passed
+        forms = [(entry.body, True), (own, True)]
+        if self._oversize == "reference":
+            forms.append((_reference(entry), False))
+        for headers, with_value in forms:
+            (ack,) = await self._produce([entry], [headers], with_value)
+            if ack.code != "MSG_SIZE_TOO_LARGE":
+                return ack
+        return self._too_large(entry)
+
+    def _too_large(self, entry: Entry) -> Ack:
         return Ack(
             Verdict.HOLD,
-            ack.code,
+            "MSG_SIZE_TOO_LARGE",
             f"{entry.event.record} with {entry.event.record.size} bytes is larger than {self.topic} takes: "
             "raise the topic's max.message.bytes, or set dead_letters.oversize: reference",
         )

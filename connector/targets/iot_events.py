@@ -354,7 +354,7 @@ def _check(settings: IotEventsSettings, fields: Mapping[str, Any]) -> Iterator[C
     if name is None:
         if settings.input_name is None:
             mend = "write input_name in the target, or map inputName"
-            yield (), "inputName is missing, and the target has no input_name", mend
+            yield (), "says no inputName, and the target has no input_name", mend
         return
     if not isinstance(name, str) or COMPUTED.search(name):
         return

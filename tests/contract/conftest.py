@@ -4,6 +4,7 @@ A new target adds an adapter here and passes `test_contract.py`; without one the
 """
 
 import io
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,9 +17,14 @@ from connector.model import Event, Verdict
 from connector.sandbox import faults
 from connector.sandbox.eventbridge import EventBridge as Sandbox
 from connector.sandbox.eventbridge import counted_bytes
+from connector.sandbox.iot_events import IotEvents as IotSandbox
+from connector.sandbox.modelled import Modelled
+from connector.sandbox.pinpoint import Pinpoint as PinpointSandbox
 from connector.targets import REGISTRY
 from connector.targets.contract import Target
 from connector.targets.eventbridge import ENTRY_CODES, EventBridge, EventBridgeSettings
+from connector.targets.iot_events import MESSAGE_CODES, IotEvents, IotEventsSettings
+from connector.targets.pinpoint import EVENT_CODES, Pinpoint, PinpointSettings
 from connector.targets.stdout import Stdout, StdoutSettings
 from tests.contract.wire import event, record, session
 
@@ -135,6 +141,79 @@ async def _bridge(settings: Mapping[str, Any]) -> AsyncIterator[World]:
             yield _BridgeWorld(target, sandbox)
 
 
+@dataclass(slots=True)
+class _ModelledWorld:
+    """What the simulators that botocore's models drive have in common."""
+
+    target: Any
+    sandbox: Modelled
+
+    def refuse(self, index: int | None, code: str) -> None:
+        self.sandbox.faults.add(faults.refuse(code, entry=index))
+
+    def refuse_call(self, code: str, status: int) -> None:
+        self.sandbox.faults.add(faults.error(code, "no", status))
+
+    def trouble(self, name: str) -> None:
+        self.sandbox.faults.add({**_TROUBLES, **_ODD}[name])
+
+    def mend(self) -> None:
+        self.sandbox.faults.clear()
+
+
+_ODD: Final[Mapping[str, faults.Fault]] = {
+    "accepted, then no list of failures": faults.no_count(),
+    "accepted, then a failure of nobody": faults.wrong_length(1),
+    "accepted, then no answers to events": faults.no_count(),
+}
+
+
+class _IotWorld(_ModelledWorld):
+    def event(self, number: int, text: str = "") -> Event:
+        return event({"payload": {"n": number, "text": text}}, record(offset=number, timestamp_ms=1_700_000_000_123))
+
+    def arrived(self) -> list[int]:
+        return [json.loads(taken.payload)["n"] for taken in self.sandbox.accepted]
+
+    def counted(self) -> list[int]:
+        return [len(taken.payload) for taken in self.sandbox.accepted]
+
+
+@asynccontextmanager
+async def _iot(settings: Mapping[str, Any]) -> AsyncIterator[World]:
+    """An account whose quota of message size was raised, so that the suite's texts fit."""
+    raised = {"input_name": "orders", "max_message_bytes": "4KiB", "max_batch_bytes": "4KiB"}
+    async with IotSandbox(max_message_bytes=4096, max_batch_bytes=4096) as sandbox:
+        tree = {"endpoint_url": sandbox.url, "region": "eu-west-1", **raised, **settings}
+        async with IotEvents("iot", IotEventsSettings.model_validate(tree), sessions=session) as target:
+            yield _IotWorld(target, sandbox)
+
+
+class _PinpointWorld(_ModelledWorld):
+    def event(self, number: int, text: str = "") -> Event:
+        pieces = [text[at : at + 200] for at in range(0, len(text), 200)]
+        fields = {
+            "EndpointId": f"user-{number}",
+            "EventType": "order.é",
+            "Attributes": {"n": str(number)} | {f"text-{at}": piece for at, piece in enumerate(pieces)},
+        }
+        return event(fields, record(offset=number, timestamp_ms=1_700_000_000_123))
+
+    def arrived(self) -> list[int]:
+        return [int(taken.event["Attributes"]["n"]) for taken in self.sandbox.accepted]
+
+    def counted(self) -> list[int]:
+        return [taken.bytes - len('{"BatchItem": }') for taken in self.sandbox.accepted]
+
+
+@asynccontextmanager
+async def _pinpoint(settings: Mapping[str, Any]) -> AsyncIterator[World]:
+    async with PinpointSandbox() as sandbox:
+        tree = {"endpoint_url": sandbox.url, "region": "eu-west-1", "application_id": "shop", **settings}
+        async with Pinpoint("pinpoint", PinpointSettings.model_validate(tree), sessions=session) as target:
+            yield _PinpointWorld(target, sandbox)
+
+
 class _Stream(io.BytesIO):
     """A stream that meets trouble once when told so."""
 
@@ -201,6 +280,16 @@ async def _stdout(settings: Mapping[str, Any]) -> AsyncIterator[World]:
         stream.release.set()
 
 
+_ANY_TROUBLE: Final = [
+    "accepted, then an empty body",
+    "accepted, then half a body",
+    "accepted, then cut",
+    "cut before",
+    "an HTML page with 500",
+    "an HTML page with 503",
+    "throttled",
+]
+
 ADAPTERS: Final[Mapping[str, Adapter]] = {
     "eventbridge": Adapter(
         open=_bridge,
@@ -229,6 +318,55 @@ ADAPTERS: Final[Mapping[str, Adapter]] = {
             ("UnrecognizedClientException", 400): Verdict.HOLD,
         },
         unreadable=[name for name in _TROUBLES if "silent" not in name],
+        silences=["silent before", "accepted, then silent"],
+        lowered={"max_entries": 3, "max_bytes": "2KiB"},
+    ),
+    "iot_events": Adapter(
+        open=_iot,
+        entry_codes=MESSAGE_CODES,
+        unknown_codes=["SomethingNewException"],
+        call_codes={
+            ("InternalFailureException", 500): Verdict.RETRY,
+            ("ServiceUnavailableException", 503): Verdict.RETRY,
+            ("ThrottlingException", 429): Verdict.RETRY,
+            ("SomethingNewException", 500): Verdict.RETRY,
+            ("InvalidRequestException", 400): Verdict.REJECTED,
+            ("ValidationException", 400): Verdict.REJECTED,
+            ("413", 413): Verdict.REJECTED,
+            ("AccessDeniedException", 403): Verdict.HOLD,
+            ("ExpiredTokenException", 403): Verdict.HOLD,
+            ("IncompleteSignature", 403): Verdict.HOLD,
+            ("InvalidSignatureException", 403): Verdict.HOLD,
+            ("MissingAuthenticationTokenException", 403): Verdict.HOLD,
+            ("ResourceNotFoundException", 404): Verdict.HOLD,
+            ("SomethingNewException", 400): Verdict.HOLD,
+            ("UnrecognizedClientException", 403): Verdict.HOLD,
+        },
+        unreadable=[*_ANY_TROUBLE, "accepted, then no list of failures", "accepted, then a failure of nobody"],
+        silences=["silent before", "accepted, then silent"],
+        lowered={"max_entries": 3, "max_bytes": "2KiB"},
+    ),
+    "pinpoint": Adapter(
+        open=_pinpoint,
+        entry_codes=EVENT_CODES,
+        unknown_codes=["302"],
+        call_codes={
+            ("InternalServerErrorException", 500): Verdict.RETRY,
+            ("ServiceUnavailable", 503): Verdict.RETRY,
+            ("TooManyRequestsException", 429): Verdict.RETRY,
+            ("SomethingNewException", 500): Verdict.RETRY,
+            ("BadRequestException", 400): Verdict.REJECTED,
+            ("PayloadTooLargeException", 413): Verdict.REJECTED,
+            ("ExpiredTokenException", 403): Verdict.HOLD,
+            ("ForbiddenException", 403): Verdict.HOLD,
+            ("InvalidSignatureException", 403): Verdict.HOLD,
+            ("MethodNotAllowedException", 405): Verdict.HOLD,
+            ("MissingAuthenticationTokenException", 403): Verdict.HOLD,
+            ("NotFoundException", 404): Verdict.HOLD,
+            ("SomethingNewException", 400): Verdict.HOLD,
+            ("UnrecognizedClientException", 403): Verdict.HOLD,
+        },
+        unreadable=[*_ANY_TROUBLE, "accepted, then no answers to events"],
         silences=["silent before", "accepted, then silent"],
         lowered={"max_entries": 3, "max_bytes": "2KiB"},
     ),

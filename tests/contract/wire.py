@@ -62,17 +62,19 @@ class Wire:
     def __init__(self, replies: Iterable[Raw]) -> None:
         self.replies = list(replies)
         self.requests: list[tuple[Mapping[str, str], bytes]] = []
+        self.lines: list[tuple[str, str]] = []
         self.url = ""
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.requests.append((dict(request.headers), await request.read()))
+        self.lines.append((request.method, request.raw_path))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": "r-1", **reply.headers}
         return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=16 * 2**20)
-        app.add_routes([web.post("/", self._answer)])
+        app.add_routes([web.route("*", "/{path:.*}", self._answer)])
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()

@@ -3,11 +3,11 @@
 Waiting is polling with a deadline: whoever waits keeps its clients turning meanwhile.
 """
 
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
@@ -256,9 +256,12 @@ class Kafka:
         return found
 
     def close(self, consumer: Consumer) -> None:
-        """Leave the group and close the client."""
+        """Leave the group and close the client; fail where it does not come back, which no signal could interrupt."""
         self.forget(consumer)
-        consumer.close()
+        closing = threading.Thread(target=consumer.close, daemon=True)
+        closing.start()
+        closing.join(SECONDS)
+        assert not closing.is_alive(), f"closing the client took more than {SECONDS:g} s"
 
     def forget(self, consumer: Consumer) -> None:
         """Do not close this client at the end: it was broken on purpose, and a broken one may never come back."""
@@ -337,15 +340,6 @@ def turn_for(seconds: float, *turns: Callable[[], object]) -> None:
     while time.monotonic() < deadline:
         for turn in turns:
             turn()
-
-
-@contextmanager
-def at_most(seconds: float, what: str) -> Iterator[None]:
-    """Fail where the block takes longer than `seconds`; it does not interrupt it."""
-    began = time.monotonic()
-    yield
-    took = time.monotonic() - began
-    assert took <= seconds, f"{what} took {took:.2f} s, at most {seconds:g} s were expected"
 
 
 def _done(futures: Iterable[Future[Any]]) -> None:

@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
 import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
 from prometheus_client import CollectorRegistry
 
 from connector.app import App, Consumer, real_parts
@@ -52,7 +55,7 @@ from connector.targets.dead_letter import Cause
 from connector.targets.eventbridge import EventBridge, EventBridgeSettings
 from connector.targets.settings import TargetSettings
 from tests.contract.wire import session
-from tests.kafka.cluster import Kafka
+from tests.kafka.cluster import SECONDS, Kafka
 from tests.kafka.monitor import Assigned, Committed, Monitor, Moved, Revoked, Settled, Taken
 
 Debt: TypeAlias = tuple[str, str]
@@ -60,6 +63,13 @@ Debt: TypeAlias = tuple[str, str]
 
 WITHIN: Final = 20.0
 """Deadline in seconds of what a healthy daemon does in less than one."""
+
+_MOVING: Final = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""The group's coordinator is on its way; so it is in a fresh broker until its first group is there."""
 
 EVENT: Final[Mapping[str, Any]] = {"Source": "com.acme.test", "DetailType": "Test", "Detail": {"value": "${value}"}}
 """A map that takes any record."""
@@ -97,8 +107,8 @@ def route(name: str, *topics: str, **over: Any) -> dict[str, Any]:
     return {"name": name, "topics": list(topics), "targets": ["bus"], "map": dict(EVENT), **over}
 
 
-def config(kafka: Kafka, service: Service, topics: Sequence[str] = (), **over: Any) -> dict[str, Any]:
-    """A whole config: one route of these topics to one bus, unless `over` (top-level keys) says otherwise."""
+def config(kafka: Kafka, service: Service, consumed: Sequence[str] = (), /, **over: Any) -> dict[str, Any]:
+    """A whole config: one route of the topics `consumed` to one bus, unless `over` (top-level keys) says otherwise."""
     plain: dict[str, Any] = {
         "version": 1,
         "kafka": {
@@ -112,7 +122,7 @@ def config(kafka: Kafka, service: Service, topics: Sequence[str] = (), **over: A
             },
         },
         "targets": {"bus": bus(service)},
-        "routes": [route("all", *topics)],
+        "routes": [route("all", *consumed)],
         "unrouted": "skip",
         "commit_interval": "200ms",
         "drain_timeout": "5s",
@@ -153,8 +163,8 @@ class Inside:
     ) -> None:
         """`text` is YAML or its tree; `refresh`: seconds between two looks at the topics.
 
-        `others` are further simulators that the config sends to. `monitor` may be shared by members of one group. `gapless` also demands consecutive offsets: right for topics
-        without compaction, transactions and retention.
+        `others` are further simulators that the config sends to. `monitor` may be shared by members of one group.
+        `gapless` also demands consecutive offsets: right for topics without compaction, transactions and retention.
         """
         self.kafka = kafka
         self.service = service
@@ -187,6 +197,7 @@ class Inside:
         )
         self._gate.app = self.app
         self._task: asyncio.Task[int] | None = None
+        self._asker: confluent_kafka.Consumer | None = None  # closed by `kafka`
 
     def _consumer(self, settings: Settings, app: App, loop: asyncio.AbstractEventLoop) -> Consumer:
         consumer = _Asks(
@@ -254,7 +265,7 @@ class Inside:
 
         def behind() -> dict[TopicPartition, tuple[int, int]]:
             ends = {tp: end for topic in topics for tp, end in self.kafka.ends(topic).items()}
-            have = {tp: at for topic in topics for tp, at in self.kafka.committed(topic).items()}
+            have = {tp: at for topic in topics for tp, at in self._committed(topic).items()}
             return {tp: (have.get(tp, 0), end) for tp, end in ends.items() if have.get(tp, 0) != end}
 
         seen: dict[TopicPartition, tuple[int, int]] = {}
@@ -272,8 +283,30 @@ class Inside:
 
     async def committed(self, topic: str) -> dict[int, int]:
         """What the group has committed of a topic, by partition number, asked of the broker."""
-        found = await asyncio.to_thread(self.kafka.committed, topic)
+        found = await asyncio.to_thread(self._committed, topic)
         return {tp.partition: offset for tp, offset in found.items()}
+
+    def _committed(self, topic: str) -> dict[TopicPartition, int]:
+        """Ask as a consumer that never joins.
+
+        An admin client may not: of librdkafka 2.16, `ListConsumerGroupOffsets` ends the process with a segmentation
+        fault when the coordinator has just moved or come up (rd_kafka_handle_OffsetFetch, where it has no group).
+        """
+        if self._asker is None:
+            self._asker = self.kafka.consumer(group=self.settings.kafka.group_id)
+        asked = [ClientPartition(tp.topic, tp.partition) for tp in self.kafka.ends(topic)]
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                found = self._asker.committed(asked, timeout=SECONDS)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.05)  # in a worker thread, never in the loop's
+        return {
+            TopicPartition(at.topic, at.partition): at.offset for at in found if at.error is None and at.offset >= 0
+        }
 
     async def written(self, topic: str, values: int | Iterable[bytes | None], **how: Any) -> list[Record]:
         """Write records (as `Kafka.produce`) while the loop goes on."""
@@ -340,6 +373,10 @@ async def inside(
         if daemon.running:
             code = await daemon.stop()
             assert code == 0, f"{name} stopped with exit code {code}"
+    except BaseException as error:
+        for violation in daemon.monitor.violations:
+            error.add_note(f"the monitor saw: {violation}")
+        raise
     finally:
         if daemon.running:
             await daemon.kill()

@@ -1,7 +1,6 @@
 """The daemon as a process of its own: started, signalled, asked and read from outside, and never left behind."""
 
 import asyncio
-import inspect
 import json
 import os
 import shutil
@@ -29,17 +28,23 @@ SHUTDOWN: Final = 10.0
 
 
 async def eventually(
-    reached: Callable[[], T | Awaitable[T]], *, within: float = SECONDS, what: str = "the condition holds"
+    reached: Callable[[], Awaitable[T]], *, within: float = SECONDS, what: str = "the condition holds"
 ) -> T:
-    """Look until the condition is true, and give its value; fail when the deadline passes first."""
+    """Ask until the answer is true, and give it; fail when the deadline passes first."""
     deadline = time.monotonic() + within
-    while True:
-        found = reached()
-        value: T = await found if inspect.isawaitable(found) else found
-        if value:
-            return value
+    while not (value := await reached()):
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
         await asyncio.sleep(PAUSE)
+    return value
+
+
+async def seen(reached: Callable[[], T], *, within: float = SECONDS, what: str = "the condition holds") -> T:
+    """Look until what is seen from here is true, and give it; fail when the deadline passes first."""
+
+    async def look() -> T:
+        return reached()
+
+    return await eventually(look, within=within, what=what)
 
 
 def spawn(arguments: Sequence[str], stderr: Path, stdout: Path | None = None) -> subprocess.Popen[bytes]:
@@ -55,7 +60,9 @@ def spawn(arguments: Sequence[str], stderr: Path, stdout: Path | None = None) ->
     leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     command = [*leash, sys.executable, "-m", "connector", *arguments]
     with stderr.open("wb") as errors, (stdout or Path(os.devnull)).open("wb") as out:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=env)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=env, cwd=stderr.parent
+        )
 
 
 class Daemon:
@@ -101,7 +108,7 @@ class Daemon:
 
     async def says(self, event: str, **fields: Any) -> dict[str, Any]:
         """Wait for a log line, and give the first."""
-        return (await eventually(lambda: self.said(event, **fields), what=f"it says {event!r}"))[0]
+        return (await seen(lambda: self.said(event, **fields), what=f"it says {event!r}"))[0]
 
     async def get(self, path: str) -> tuple[int, str]:
         """Ask the admin server: status and body, or 0 and the reason where nobody answers."""
@@ -140,7 +147,7 @@ class Daemon:
 
     async def exits(self, within: float = SHUTDOWN) -> int:
         """Wait until it has ended, and give its exit code."""
-        await eventually(lambda: self.code is not None, within=within, what="it has ended")
+        await seen(lambda: self.code is not None, within=within, what="it has ended")
         assert self.code is not None
         return self.code
 

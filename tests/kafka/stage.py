@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
 
 from connector.model import Record, TopicPartition
 from connector.sandbox.eventbridge import EventBridge
 from tests.kafka.cluster import Kafka
-from tests.kafka.process import SECONDS, SHUTDOWN, Daemon, eventually, spawn
+from tests.kafka.process import SECONDS, SHUTDOWN, Daemon, eventually, seen, spawn
 
 BUS: Final = "orders"
 PRIVATE: Final = "for-the-bus-alone"
@@ -44,7 +45,8 @@ class Place(NamedTuple):
 def orders(count: int, first: int = 0, padding: int = 0) -> list[bytes]:
     """Values of orders, no two alike; `padding` in bytes."""
     tail = "x" * padding
-    return [json.dumps({"order": n, "note": f"{PRIVATE} {n}{tail}"}).encode() for n in range(first, first + count)]
+    trees = ({"order": n, "note": f"{PRIVATE} {n}{tail}"} for n in range(first, first + count))
+    return [json.dumps(tree, separators=(",", ":")).encode() for tree in trees]
 
 
 def number_of(detail: str) -> int:
@@ -68,11 +70,14 @@ class Stage:
     nor the dead-letter topic has, and it goes back on no partition.
     """
 
-    def __init__(self, kafka: Kafka, bus: EventBridge, folder: Path, topic: str, dead: str) -> None:
+    def __init__(self, kafka: Kafka, bus: EventBridge, folder: Path, partitions: int) -> None:
         self.kafka = kafka
         self.bus = bus
-        self.topic = topic
-        self.dead = dead
+        self.topic = kafka.topic(partitions)
+        self.dead = kafka.topic()
+        self._partitions = partitions
+        # Not the admin client: it brings the whole process down while a fresh broker still makes its offsets topic.
+        self._asker = kafka.consumer()
         self.daemons: list[Daemon] = []
         self.violations: list[str] = []
         self._folder = folder
@@ -151,7 +156,7 @@ class Stage:
         out, errors = config.with_suffix(".out"), config.with_suffix(".err")
         process = spawn(["check", "--online", str(config)], errors, out)
         try:
-            await eventually(lambda: process.poll() is not None, what="the check has ended")
+            await seen(lambda: process.poll() is not None, what="the check has ended")
         finally:
             process.kill()
             code = process.wait(10)
@@ -159,14 +164,17 @@ class Stage:
 
     # what was produced, and what became of it
 
-    async def produce(self, values: int | Sequence[bytes], padding: int = 0) -> list[Record]:
-        """Write records, spread over the partitions by their keys; a number stands for that many orders."""
+    async def produce(self, values: int | Sequence[bytes], padding: int = 0, topic: str = "") -> list[Record]:
+        """Write records, spread over the partitions by their keys; a number stands for that many orders.
+
+        `topic` is one beside the stage's own, whose commits nobody watches.
+        """
         first = len(self._written)
         chosen = orders(values, first, padding) if isinstance(values, int) else values
         self._producing = True  # the bus may have a record before we hear of its offset
         try:
             written = await asyncio.to_thread(
-                self.kafka.produce, self.topic, chosen, key=lambda i: b"key-%d" % ((first + i) % 97)
+                self.kafka.produce, topic or self.topic, chosen, key=lambda i: b"key-%d" % ((first + i) % 97)
             )
             self._written |= {
                 sha256(value).digest(): Place(record.tp, record.offset)
@@ -221,15 +229,18 @@ class Stage:
     async def committed(self) -> dict[TopicPartition, int]:
         """What the group has committed. Asks again while the broker still loads its groups."""
 
-        async def answered() -> tuple[dict[TopicPartition, int]] | None:
+        asked = [ClientPartition(self.topic, partition) for partition in range(self._partitions)]
+
+        async def answered() -> list[ClientPartition]:
             try:
-                return (await asyncio.to_thread(self.kafka.committed, self.topic),)
+                return await asyncio.to_thread(self._asker.committed, asked, SECONDS)
             except KafkaException as error:
                 if error.args[0].code() in _LOADING:
-                    return None
+                    return []
                 raise
 
-        return (await eventually(answered, what="the broker says what is committed"))[0]
+        told = await eventually(answered, what="the broker says what is committed")
+        return {TopicPartition(place.topic, place.partition): place.offset for place in told if place.offset >= 0}
 
     async def until_committed(self, records: int, within: float = SECONDS) -> None:
         """Wait until the group has committed so many records, all partitions together."""
@@ -298,9 +309,8 @@ def _origin(letter: Record) -> Place:
 @asynccontextmanager
 async def stage(kafka: Kafka, folder: Path, *, partitions: int = 1) -> AsyncIterator[Stage]:
     """A stage for the length of a test. At its end no daemon runs, the promise held, and no log says too much."""
-    topic, dead = kafka.topic(partitions), kafka.topic()
     async with EventBridge([BUS]) as bus:
-        here = Stage(kafka, bus, folder, topic, dead)
+        here = Stage(kafka, bus, folder, partitions)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(here.watch(), name="watch the commits")

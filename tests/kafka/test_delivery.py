@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without saying so
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from connector.model import Headers, Record
 from connector.sandbox import faults
@@ -46,6 +51,11 @@ def holds(*numbers: int) -> Callable[[Mapping[str, Any]], bool]:
     return lambda entry: json.loads(entry["Detail"])["value"]["n"] in numbers
 
 
+def together(service: EventBridge) -> dict[str, Any]:
+    """Targets of a config: one bus, with a linger that lets what is there go in one call."""
+    return {"bus": bus(service, batch={"linger": "300ms"})}
+
+
 def own_headers(letter: Record) -> Headers:
     """A dead letter's headers without those that explain it."""
     return tuple(pair for pair in letter.headers if not pair[0].startswith(("__connect.", "__connector.")))
@@ -58,6 +68,8 @@ def reasons(letter: Record) -> dict[str, str]:
 
 async def letters(kafka: Kafka, topic: str) -> list[Record]:
     """All dead letters."""
+    if not any((await asyncio.to_thread(kafka.ends, topic)).values()):
+        return []  # a reader has no position in a topic that never had a record
     return await asyncio.to_thread(kafka.read, topic)
 
 
@@ -122,7 +134,7 @@ async def test_each_record_takes_every_route_that_wants_it_to_every_target_and_t
     assert daemon.status["totals"]["unrouted"] == 22
 
 
-# T3, T4: an entry of a batch
+# An entry of a batch (T3, T4)
 
 
 @pytest.mark.parametrize("code", ["NotAuthorizedForSourceException", "MalformedDetail"])
@@ -130,20 +142,19 @@ async def test_a_record_refused_for_ever_is_buried_whole_while_its_neighbours_ar
     kafka: Kafka, code: str
 ) -> None:
     topic, dead = kafka.topic(), kafka.topic(name="dead")
+    an_hour_ago = int(time.time() * 1000) - 3_600_123
     headers = (("trace", b"\x00\xff"), ("trace", b"again"), ("empty", b""), ("none", None))
     (first,) = kafka.produce(topic, [b'{"n": 0}'])
-    (second,) = kafka.produce(
-        topic, [b'{ "n" : 1 }'], key=lambda n: b"key\n", headers=headers, timestamp_ms=1_600_000_000_123
-    )
+    kafka.produce(topic, [b'{ "n" : 1 }'], key=lambda n: b"key\n", headers=headers, timestamp_ms=an_hour_ago)
     (third,) = kafka.produce(topic, [b'{"n": 2}'])
     async with EventBridge(faults=[faults.refuse(code, when=holds(1), times=None, message="Not this one.")]) as service:
-        text = config(kafka, service, [topic], dead_letters={"topic": dead})
+        text = config(kafka, service, [topic], targets=together(service), dead_letters={"topic": dead})
         async with inside(kafka, text, service) as daemon:
             await daemon.caught_up(topic)
     assert ids(service.accepted) == [id_of(first, "all"), id_of(third, "all")]
     (letter,) = await letters(kafka, dead)
-    assert (letter.key, letter.value, letter.timestamp_ms) == (b"key\n", b'{ "n" : 1 }', 1_600_000_000_123)
-    assert own_headers(letter) == second.headers == headers
+    assert (letter.key, letter.value, letter.timestamp_ms) == (b"key\n", b'{ "n" : 1 }', an_hour_ago)
+    assert own_headers(letter) == headers
     why = reasons(letter)
     message = why.pop("__connect.errors.exception.message")
     assert message.startswith("Not this one. (request ")
@@ -170,7 +181,7 @@ async def test_with_on_reject_hold_the_commit_stays_at_the_refused_record(kafka:
     topic = kafka.topic()
     kafka.produce(topic, lines(3))
     async with EventBridge(faults=[faults.refuse(code, when=holds(1), times=None)]) as service:
-        async with inside(kafka, config(kafka, service, [topic]), service) as daemon:
+        async with inside(kafka, config(kafka, service, [topic], targets=together(service)), service) as daemon:
             await daemon.until(lambda: daemon.targets["bus"]["held"])
             await committed_stays(daemon, topic, {0: 1})
             held = daemon.targets["bus"]["held"]
@@ -182,32 +193,34 @@ async def test_with_on_reject_hold_the_commit_stays_at_the_refused_record(kafka:
 async def test_of_a_batch_only_the_refused_entries_are_sent_again_and_the_commit_waits_for_them(kafka: Kafka) -> None:
     topic = kafka.topic()
     kafka.produce(topic, lines(10))
-    async with EventBridge(faults=[faults.refuse("InternalFailure", when=holds(1, 7), times=None)]) as service:
-        async with inside(kafka, config(kafka, service, [topic]), service) as daemon:
-            await committed_stays(daemon, topic, {0: 1})
-            assert [len(set(event.request for event in service.accepted)), len(service.accepted)] == [1, 8]
-            service.faults.clear()
-            await daemon.caught_up(topic)
-            assert daemon.status["totals"]["dead_lettered"] == 0
+    async with (
+        EventBridge(faults=[faults.refuse("InternalFailure", when=holds(1, 7), times=None)]) as service,
+        inside(kafka, config(kafka, service, [topic], targets=together(service)), service) as daemon,
+    ):
+        await committed_stays(daemon, topic, {0: 1})
+        assert [len({event.request for event in service.accepted}), len(service.accepted)] == [1, 8]
+        service.faults.clear()
+        await daemon.caught_up(topic)
+        assert daemon.status["totals"]["dead_lettered"] == 0
     # the service accepts whatever reaches it twice, so once each says that no other entry was sent again
     assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(10)}
     assert set(ids(service.accepted)[8:]) == {f"{topic}-0-1/all", f"{topic}-0-7/all"}
 
 
-# T5: the dead-letter topic does not take them
+# The dead-letter topic does not take them (T5)
 
 
 async def test_without_the_dead_letter_topic_nothing_is_committed_past_poison_until_it_is_there(kafka: Kafka) -> None:
     topic, dead = kafka.topic(), f"{kafka.prefix}-dead"
-    poison = {n for n in range(200) if n % 4 == 1}
-    kafka.produce(topic, [b"{not json %d" % n if n in poison else b'{"n": %d}' % n for n in range(200)])
+    poison = {n for n in range(100) if n % 4 == 1}
+    kafka.produce(topic, [b"{not json %d" % n if n in poison else b'{"n": %d}' % n for n in range(100)])
     async with EventBridge() as service:
         text = config(
             kafka,
             service,
             [topic],
             dead_letters={"topic": dead},
-            limits={"max_open_per_partition": 20, "max_uncommitted_per_partition": 60},
+            limits={"max_open_per_partition": 20, "max_uncommitted_per_partition": 40},
         )
         async with inside(kafka, text, service) as daemon:
             await daemon.until(lambda: daemon.targets["dead_letters"]["held"])
@@ -216,11 +229,13 @@ async def test_without_the_dead_letter_topic_nothing_is_committed_past_poison_un
             assert held["code"] in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC")
             assert dead in held["detail"]
             assert "create" in held["todo"]
-            assert 20 < len(daemon.records) <= 61  # back-pressure, not memory
+            metric = daemon.app.tally.metrics.registry.get_sample_value
+            assert metric("connector_lane_held", {"target": "dead_letters"}) == 1.0
+            assert 20 < len(daemon.records) <= 41  # back-pressure, not memory
             kafka.topic(name="dead")
             await daemon.caught_up(topic)
             assert daemon.targets["dead_letters"]["held"] is None
-    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(200) if n not in poison}
+    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(100) if n not in poison}
     buried = await letters(kafka, dead)
     assert Counter(letter.value for letter in buried) == {b"{not json %d" % n: 1 for n in poison}
 
@@ -231,7 +246,7 @@ async def test_a_dead_letter_too_large_for_its_topic_loses_our_headers_and_then_
     topic = kafka.topic()
     dead = kafka.topic(name="dead", max_message_bytes=2000)
     values = [b"small", b"m" * 1700, b'{"n": 0}', b"l" * 3000, b'{"n": 1}']
-    kafka.produce(topic, values, headers=[("own", b"kept")])
+    kafka.produce(topic, values, headers=(("own", b"kept"),))
     async with EventBridge() as service:
         text = config(kafka, service, [topic], dead_letters={"topic": dead})
         async with inside(kafka, text, service) as daemon:
@@ -256,6 +271,24 @@ async def test_a_dead_letter_too_large_for_its_topic_loses_our_headers_and_then_
     assert ids(service.accepted) == [f"{topic}-0-2/all", f"{topic}-0-4/all"]
 
 
+async def test_a_dead_letter_that_is_too_old_for_its_topic_holds_until_the_topic_takes_it(kafka: Kafka) -> None:
+    topic = kafka.topic()
+    dead = kafka.topic(name="dead", message_timestamp_before_max_ms=60_000)
+    an_hour_ago = int(time.time() * 1000) - 3_600_000
+    kafka.produce(topic, [b'{"n": 0}', b"poison"], timestamp_ms=an_hour_ago)
+    async with EventBridge() as service:
+        text = config(kafka, service, [topic], dead_letters={"topic": dead})
+        async with inside(kafka, text, service) as daemon:
+            await daemon.until(lambda: daemon.targets["dead_letters"]["held"])
+            held = daemon.targets["dead_letters"]["held"]
+            assert (held["code"], held["offset"]) == ("INVALID_TIMESTAMP", 1)
+            assert await daemon.committed(topic) in ({}, {0: 0}, {0: 1})
+            set_topic(kafka, dead, "message.timestamp.before.max.ms", "7200000")
+            await daemon.caught_up(topic)
+    (letter,) = await letters(kafka, dead)
+    assert (letter.value, letter.timestamp_ms) == (b"poison", an_hour_ago)
+
+
 async def test_many_small_dead_letters_fit_a_topic_that_takes_small_batches_only(kafka: Kafka) -> None:
     topic = kafka.topic()
     dead = kafka.topic(name="dead", max_message_bytes=2000)
@@ -269,18 +302,16 @@ async def test_many_small_dead_letters_fit_a_topic_that_takes_small_batches_only
     assert [reasons(letter).get("__connector.errors.code") for letter in buried] == ["NotJSON"] * 50
 
 
-# T14: poison
+# Poison
 
 
 class Poison(NamedTuple):
-    """A record that no event can be made of, and what its dead letter says: stage, code, route, target."""
+    """A record that no event can be made of, and what its dead letter says: stage and code."""
 
     value: bytes | None
     stage: str
     code: str
     key: bytes | None = b"key"
-    route: str = "orders"
-    target: str = ""
 
 
 async def test_each_kind_of_poison_is_buried_byte_for_byte_and_the_partition_goes_on(kafka: Kafka) -> None:
@@ -292,11 +323,11 @@ async def test_each_kind_of_poison_is_buried_byte_for_byte_and_the_partition_goe
         Poison(b"\xff\xfe\x00", "VALUE_CONVERTER", "NotJSON"),
         Poison(b"", "VALUE_CONVERTER", "NotJSON"),
         Poison(b'{"id": 1, "type": "Paid"}', "TRANSFORMATION", "MissingField"),
-        Poison(b'{"id": 1, "type": 7, "channel": "web"}', "TRANSFORMATION", "WrongType", target="bus"),
-        Poison(b'{"id": 1, "type": "", "channel": "web"}', "TRANSFORMATION", "Missing", target="bus"),
+        Poison(b'{"id": 1, "type": 7, "channel": "web"}', "TRANSFORMATION", "WrongType"),
+        Poison(b'{"id": 1, "type": "", "channel": "web"}', "TRANSFORMATION", "Missing"),
         Poison(good, "KEY_CONVERTER", "NotUTF8", key=b"\x80binary\x00"),
         Poison(b'{"id": 1, "type": "Paid", "channel": "%s"}' % (b"x" * 5 * MIB), "TRANSFORMATION", "TooLarge"),
-        Poison(None, "TRANSFORMATION", "MissingField"),
+        Poison(None, "TRANSFORMATION", "WrongType"),
     ]
     values = [value for poison in table for value in (poison.value, good)]
     keys = [key for poison in table for key in (poison.key, b"good")]
@@ -335,7 +366,7 @@ async def test_each_kind_of_poison_is_buried_byte_for_byte_and_the_partition_goe
             why["__connector.errors.code"],
             why["__connector.errors.route"],
             why["__connector.errors.target"],
-        ) == (poison.stage, poison.code, poison.route, poison.target or why["__connector.errors.target"]), number
+        ) == (poison.stage, poison.code, "orders", "bus" if poison.stage == "TRANSFORMATION" else ""), number
 
 
 async def test_poison_and_tombstones_that_the_config_lets_go_are_skipped_and_counted(kafka: Kafka) -> None:
@@ -367,7 +398,7 @@ async def test_a_tombstone_that_is_routed_is_an_event_like_any_other(kafka: Kafk
     ]
 
 
-# T15: order
+# Order, with retries (test 15)
 
 
 @pytest.mark.parametrize("order", ["key", "partition"])
@@ -375,44 +406,47 @@ async def test_in_order_each_offset_waits_for_the_one_before_it_and_the_others_m
     kafka: Kafka, order: str
 ) -> None:
     topic = kafka.topic(3)
-    stuck = 0 if order == "partition" else 4
-    values = [b'{"n": %d}' % (n % 3 if order == "partition" else n % 15) for n in range(300)]
     records = [
         one
         for partition in range(3)
-        for one in kafka.produce(topic, values[partition::3], partition=partition, key=lambda n: b"%d" % (n % 5))
+        for one in kafka.produce(topic, lines(100), partition=partition, key=lambda n: b"%d" % (n % 5))
     ]
-    weather = [
-        faults.refuse("ThrottlingException", probability=0.2, times=None),
-        faults.refuse("InternalFailure", when=holds(stuck), times=None),
+    by_id = {id_of(one, "all"): one for one in records}
+    stuck = f"{topic}-1-7/all"  # its key is 2
+    behind = [one for one in records if _waits_for(one, by_id[stuck], order)]
+    assert len(behind) == {"key": 19, "partition": 93}[order]
+    weather = faults.refuse("ThrottlingException", probability=0.2, times=None)
+    storm = [
+        faults.refuse("InternalFailure", when=lambda entry: bool(entry["Resources"] == [stuck]), times=None),
         faults.throttle(times=2),
         faults.html(503, times=2),
     ]
-    lane = {"order": order, "max_in_flight": 64, "retry": {"initial": "10ms", "max": "50ms"}}
-    by_id = {id_of(one, "all"): one for one in records}
-    lost = {one.tp.partition for one in records if json.loads(one.value or b"")["n"] == stuck}
-    stuck_records = [one for one in records if json.loads(one.value or b"")["n"] == stuck]
-    async with EventBridge(faults=weather, seed=7) as service:
-        target = bus(service, batch={"linger": "5ms"}, **lane) | {"batch": {"linger": "5ms"}}
-        async with inside(kafka, config(kafka, service, [topic], targets={"bus": target}), service) as daemon:
-            behind = [one for one in records if any(_shares_order(one, first, order) for first in stuck_records)]
-            await daemon.until(lambda: len(service.accepted) == len(records) - len(behind), within=30)
-            assert lost == {0 if order == "partition" else 1}
+    async with EventBridge(faults=[weather, *storm], seed=7) as service:
+        paced = {"max_in_flight": 64, "retry": {"initial": "10ms", "max": "50ms"}, "batch": {"linger": "5ms"}}
+        targets = {"bus": bus(service, order=order, **paced)}
+        async with inside(kafka, config(kafka, service, [topic], targets=targets), service) as daemon:
+            await daemon.until(lambda: len(service.accepted) == 300 - len(behind), within=30)
+            await asyncio.sleep(0.5)
+            assert len(service.accepted) == 300 - len(behind)
             service.faults.clear()
-            service.faults.add(*weather[:1])
+            service.faults.add(weather)
             await daemon.caught_up(topic, within=30)
-    arrived = defaultdict(list)
-    for event in ids(service.accepted):
-        one = by_id[event]
-        arrived[one.tp, one.key if order == "key" else None].append(one.offset)
-    expected = defaultdict(list)
+            assert daemon.status["totals"]["retried"] > 60
+    arrived, written = (
+        _by_order(found, order) for found in ([by_id[event] for event in ids(service.accepted)], records)
+    )
+    assert arrived == written
+
+
+def _by_order(records: Iterable[Record], order: str) -> dict[tuple[int, bytes | None], list[int]]:
+    """The offsets of what must keep its order among itself."""
+    found = defaultdict(list)
     for one in records:
-        expected[one.tp, one.key if order == "key" else None].append(one.offset)
-    assert arrived == expected
-    assert daemon.status["totals"]["retried"] > 20
+        found[one.tp.partition, one.key if order == "key" else None].append(one.offset)
+    return found
 
 
-def _shares_order(one: Record, other: Record, order: str) -> bool:
+def _waits_for(one: Record, other: Record, order: str) -> bool:
     """Whether both must keep their order, and `one` is not before the other."""
     return one.tp == other.tp and (order == "partition" or one.key == other.key) and one.offset >= other.offset
 
@@ -435,16 +469,18 @@ async def test_topics_that_only_feed_another_target_keep_their_rate_while_one_ta
         await asyncio.to_thread(kafka.produce, mine, 4000)
         await asyncio.to_thread(kafka.produce, other, 2000)
         async with inside(kafka, text, service, others=[refused]) as daemon:
-            await daemon.until(lambda: len(service.accepted) > 100 and len(refused.accepted) > 100)
+            await daemon.until(lambda: min(len(service.accepted), len(refused.accepted)) > 600)
+            # by now the token buckets, full at the start, are empty
             with_both = await _delivered_in(2.0, service)
             refused.faults.add(faults.access_denied())
             await daemon.until(lambda: daemon.targets["refused"]["held"])
-            await daemon.until(lambda: daemon.targets["refused"]["full"], what="the held lane has filled its room")
+            await daemon.until(lambda: daemon.targets["refused"]["open_records"] >= 150, what="its room is taken")
+            await asyncio.sleep(1.0)  # it takes what it can get before the rate is looked at
             with_one = await _delivered_in(2.0, service)
             assert with_both > 400
             assert with_one >= 0.9 * with_both
             assert daemon.targets["refused"]["held"]["code"] == "AccessDeniedException"
-            assert daemon.targets["refused"]["open_records"] >= 100
+            assert daemon.targets["refused"]["open_records"] >= 150
             assert daemon.status["totals"]["dead_lettered"] == 0
             before = len(refused.accepted)
             refused.faults.clear()
@@ -505,23 +541,23 @@ async def test_a_deleted_bus_holds_the_lane_at_the_next_preflight_and_goes_on_wh
 async def test_a_delayed_route_delivers_no_earlier_than_its_delay_after_the_record(kafka: Kafka) -> None:
     topic = kafka.topic()
     async with EventBridge() as service:
-        routes = [route("now", topic), route("later", topic, delay="2s")]
+        routes = [route("now", topic), route("later", topic, delay="3s")]
         async with inside(kafka, config(kafka, service, routes=routes), service) as daemon:
             await daemon.until(lambda: daemon.app.assignment.shares)
             written = await daemon.written(topic, 20)
             at = {id_of(one, name): one.timestamp_ms / 1000 for one in written for name in ("now", "later")}
             await daemon.until(lambda: len(service.accepted) == 20)
-            await committed_stays(daemon, topic, {})
+            await committed_stays(daemon, topic, {0: 0})
             await daemon.caught_up(topic)
     waits = {event.resources[-1]: event.at - at[event.resources[-1]] for event in service.accepted}
     assert len(service.accepted) == len(waits) == 40
     assert all(wait < 1.5 for name, wait in waits.items() if name.endswith("/now"))
-    assert all(2.0 <= wait < 3.5 for name, wait in waits.items() if name.endswith("/later"))
+    assert all(3.0 <= wait < 5.0 for name, wait in waits.items() if name.endswith("/later"))
 
 
 async def test_one_stuck_entry_lets_no_more_than_the_limit_be_taken_behind_it(kafka: Kafka) -> None:
     topic = kafka.topic()
-    kafka.produce(topic, lines(1000))
+    kafka.produce(topic, lines(300))
     async with EventBridge(faults=[faults.refuse("InternalFailure", when=holds(10), times=None)]) as service:
         limits = {"max_open_per_partition": 50, "max_uncommitted_per_partition": 100}
         async with inside(kafka, config(kafka, service, [topic], limits=limits), service) as daemon:
@@ -532,7 +568,7 @@ async def test_one_stuck_entry_lets_no_more_than_the_limit_be_taken_behind_it(ka
             assert 90 < len(daemon.records) <= 110
             service.faults.clear()
             await daemon.caught_up(topic)
-    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(1000)}
+    assert Counter(ids(service.accepted)) == {f"{topic}-0-{n}/all": 1 for n in range(300)}
 
 
 async def committed_stays(daemon: Inside, topic: str, offsets: dict[int, int]) -> None:

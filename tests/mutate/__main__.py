@@ -1,25 +1,32 @@
 """Mutation testing of the modules that guard the promise: every small mistake in them should fail a test.
 
-    python -m tests.mutate [MODULE ...] [--jobs N] [--at-least PERCENT] [--only TEXT]
+    python -m tests.mutate [MODULE ...] [--jobs N] [--at-least PERCENT] [--minutes M] [--only TEXT]
 
-A mutant is killed when its module's tests fail or take far too long. Each runs in a forked process that imports the
-mutated module in place of the real one. Survivors that are known to be harmless stand in harmless.txt, each with its
-reason; they count as killed, and one that no longer survives is named so that its line can go.
+A mutant is killed when its module's tests fail, or take five times as long as on the real module. Each runs in a forked
+process that has every library loaded but imports ours anew, the mutated module in place of the real one. A survivor
+counts as one, whatever is said for it; harmless.txt says why it does no harm, in lines of `module.name  # reason`.
+The exit code is 1 when a module is below the bar, when its tests fail without any mutant, or when time runs out.
 """
 
 import argparse
-import ast
+import contextlib
+import importlib
 import importlib.abc
+import importlib.metadata
 import importlib.util
+import json
 import os
-import signal
+import resource
 import sys
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Final
+from typing import Final, NamedTuple
 
+import hypothesis
 import pytest
 
 from tests.mutate.mutants import Mutant, mutants
@@ -27,15 +34,32 @@ from tests.mutate.mutants import Mutant, mutants
 ROOT: Final = Path(__file__).resolve().parents[2]
 HARMLESS: Final = Path(__file__).with_name("harmless.txt")
 TESTS: Final = {
-    "commit": ["tests/unit/test_commit.py"],
-    "batch": ["tests/unit/test_batch.py"],
-    "publish": ["tests/unit/test_publish.py"],
-    "assignment": ["tests/unit/test_assignment.py"],
-    "consume": ["tests/unit/test_consume.py"],
-    "room": ["tests/unit/test_consume.py"],
-    "offsets": ["tests/unit/test_consume.py"],
+    "commit": ["test_commit"],
+    "batch": ["test_batch"],
+    "publish": ["test_publish"],
+    "consume": ["test_consume"],
+    "assignment": ["test_assignment"],
+    "room": ["test_room"],
+    "offsets": ["test_offsets"],
 }
-SECONDS: Final = {"commit": 40.0, "consume": 40.0, "room": 40.0, "offsets": 40.0}  # many times what the tests need
+MEMORY: Final = 4 << 30  # bytes of address space; a mutant that loops for ever must not take the machine with it
+LEAST: Final = 8.0  # seconds that a mutant gets at least
+_LATE: Final = 99  # exit code of a child that ran out of its time
+
+
+class Result(NamedTuple):
+    """What became of one module."""
+
+    module: str
+    tried: int
+    alive: list[str]
+    left: int
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """Per cent of the mutants that a test killed."""
+        return 100.0 * (self.tried - len(self.alive)) / max(1, self.tried)
 
 
 class Loader(importlib.abc.Loader, importlib.abc.MetaPathFinder):
@@ -53,78 +77,151 @@ class Loader(importlib.abc.Loader, importlib.abc.MetaPathFinder):
         exec(self._code, module.__dict__)  # noqa: S102 - the code is our own module with one node changed
 
 
-def run_child(module: str, mutant: Mutant, tests: list[str], seconds: float) -> int:
-    """In the forked process: run the tests on the mutant; exit 0 where it survived."""
-    signal.alarm(int(seconds))
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
+class Order:
+    """Runs the quickest tests first, and notes how long each takes."""
+
+    def __init__(self, known: dict[str, float]) -> None:
+        self._known = known
+        self.took: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self._known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.took[report.nodeid] = self.took.get(report.nodeid, 0.0) + report.duration
+
+
+def warm() -> None:
+    """Load pytest's plugins and all that the tests import, then forget what is ours: the children import that anew."""
+    for plugin in importlib.metadata.entry_points(group="pytest11"):
+        plugin.load()
+    for names in TESTS.values():
+        for name in names:
+            importlib.import_module(f"tests.unit.{name}")
+    for name in list(sys.modules):
+        if name.split(".")[0] == "connector" or name.startswith("tests.") and not name.startswith("tests.mutate"):
+            del sys.modules[name]
+
+
+def fork(module: str, mutant: Mutant | None, order: Order, seconds: float, tell: int | None = None) -> int:
+    """Run a module's tests in a child, on a mutant or on the real module; return its process id. It exits 0 if they pass."""
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        code = _in_child(module, mutant, order, seconds)
+        if tell is not None:
+            os.write(tell, json.dumps(order.took).encode())
+    finally:
+        os._exit(code)
+
+
+def _in_child(module: str, mutant: Mutant | None, order: Order, seconds: float) -> int:
+    late = threading.Timer(seconds, os._exit, (_LATE,))
+    late.daemon = True
+    late.start()
+    with contextlib.suppress(ValueError, OSError):  # not every system can bound it
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
     os.environ["LEDGER_EXAMPLES"] = "200"
-    path = ROOT / "connector" / f"{module}.py"
-    code = compile(mutant.tree, str(path), "exec")
-    sys.meta_path.insert(0, Loader(f"connector.{module}", path, code))
-    arguments = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--timeout={int(seconds)}", *tests]
-    return int(pytest.main(arguments))
+    once = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # the first failure is enough: nothing is shrunk
+    hypothesis.settings.register_profile("mutate", phases=once, derandomize=True, database=None, deadline=None)
+    hypothesis.settings.load_profile("mutate")
+    if mutant is not None:
+        path = ROOT / "connector" / f"{module}.py"
+        code = compile(mutant.tree(path.read_text()), str(path), "exec")
+        sys.meta_path.insert(0, Loader(f"connector.{module}", path, code))
+    files = [str(ROOT / "tests" / "unit" / f"{name}.py") for name in TESTS[module]]
+    plain = ["--assert=plain", "--tb=no", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    return int(pytest.main(["-x", "-q", *plain, *files], plugins=[order]))
 
 
-def survivors(module: str, jobs: int, only: str) -> tuple[list[str], list[str]]:
-    """All mutants of a module, and those that no test noticed."""
-    source = (ROOT / "connector" / f"{module}.py").read_text()
-    waiting = [mutant for mutant in mutants(source) if only in mutant.name]
-    names = [mutant.name for mutant in waiting]
+def measure(module: str) -> tuple[dict[str, float], float] | None:
+    """How long each test takes on the real module, and all of them; None when they fail there."""
+    started = time.monotonic()
+    ear, mouth = os.pipe()
+    pid = fork(module, None, Order({}), 300.0, mouth)
+    os.close(mouth)
+    with os.fdopen(ear, "rb") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return (json.loads(told), time.monotonic() - started) if status == 0 else None
+
+
+def judge(module: str, jobs: int, only: str, until: float) -> Result | None:
+    """Try every mutant of a module, as far as time allows; None when its tests fail without any."""
+    started = time.monotonic()
+    if (measured := measure(module)) is None:
+        return None
+    known, normal = measured
+    seconds = max(LEAST, 5.0 * normal)
+    waiting = [one for one in mutants((ROOT / "connector" / f"{module}.py").read_text()) if only in one.name]
+    count = len(waiting)
     running: dict[int, Mutant] = {}
     alive: list[str] = []
-    while waiting or running:
-        while waiting and len(running) < jobs:
+    while running or (waiting and time.monotonic() < until):
+        while waiting and len(running) < jobs and time.monotonic() < until:
             mutant = waiting.pop(0)
-            pid = os.fork()
-            if pid == 0:
-                os._exit(run_child(module, mutant, TESTS[module], SECONDS.get(module, 12.0)))
-            running[pid] = mutant
+            running[fork(module, mutant, Order(known), seconds)] = mutant
         pid, status = os.wait()
         mutant = running.pop(pid)
-        if os.waitstatus_to_exitcode(status) == 0:
+        if status == 0:
             alive.append(mutant.name)
-            print(f"  survived  {module}.{mutant.name}", flush=True)
-    return names, alive
+    return Result(module, count - len(waiting), alive, len(waiting), time.monotonic() - started)
 
 
 def harmless() -> dict[str, str]:
     """Known survivors: `module.name` → reason, from lines of `name  # reason`."""
     lines = HARMLESS.read_text().splitlines() if HARMLESS.exists() else []
-    pairs = [line.rsplit("  # ", 1) for line in lines if "  # " in line]
+    pairs = [line.rsplit("  # ", 1) for line in lines if "  # " in line and not line.startswith("#")]
     return {name.strip(): reason for name, reason in pairs}
 
 
-def main() -> int:
-    """Mutate, print the score of each module, and fail below the bar."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__)
-    parser.add_argument("modules", nargs="*", default=list(TESTS))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--at-least", type=float, default=85.0)
-    parser.add_argument("--only", default="")
-    arguments = parser.parse_args()
-    known = harmless()
-    failed = False
-    for module in arguments.modules:
-        started = time.monotonic()
-        names, alive = survivors(module, arguments.jobs, arguments.only)
-        excused = [name for name in alive if f"{module}.{name}" in known]
-        score = 100.0 * (len(names) - len(alive)) / max(1, len(names))
-        took = time.monotonic() - started
-        print(
-            f"{module}: {len(names)} mutants, {len(alive)} survived ({len(excused)} of them known to be harmless), "
-            f"{score:.1f} % killed, {took:.0f} s",
-            flush=True,
-        )
+def report(result: Result, known: dict[str, str], whole: bool) -> Iterator[str]:
+    """The lines about one module."""
+    module, alive = result.module, result.alive
+    yield (
+        f"{module}: {result.tried} mutants, {result.tried - len(alive)} killed ({result.score:.1f} %), "
+        f"{len(alive)} survived, {result.seconds:.0f} s"
+    )
+    for name in alive:
+        yield f"  survived: {module}.{name}"
+        yield f"            {known.get(f'{module}.{name}', 'NO REASON GIVEN: kill it, or say in harmless.txt why not')}"
+    if result.left:
+        yield f"  out of time: {result.left} more mutants were not tried"
+    elif whole:
         for name in known:
-            own = name.removeprefix(f"{module}.")
-            if name.startswith(f"{module}.") and own not in alive and not arguments.only:
-                print(f"  no longer survives, or is gone: {name}")
-        failed = failed or score < arguments.at_least
+            if name.startswith(f"{module}.") and name.removeprefix(f"{module}.") not in alive:
+                yield f"  no longer survives, or is gone: {name}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Mutate, print what became of each module, and fail below the bar."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(TESTS)}; all of them by default")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
+    parser.add_argument("--at-least", type=float, default=85.0, help="per cent of a module's mutants to be killed")
+    parser.add_argument("--minutes", type=float, default=40.0, help="of the whole run, at most")
+    parser.add_argument("--only", default="", help="mutants whose name has this text")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.modules) - set(TESTS):
+        parser.error(f"no such module here: {', '.join(sorted(unknown))}")
+    until = time.monotonic() + 60.0 * given.minutes
+    known = harmless()
+    warm()
+    failed = False
+    for module in given.modules or TESTS:
+        result = judge(module, given.jobs, given.only, until)
+        if result is None:
+            print(f"{module}: its tests fail without any mutant: {', '.join(TESTS[module])}", flush=True)
+            failed = True
+            continue
+        print("\n".join(report(result, known, not given.only)), flush=True)
+        failed = failed or result.score < given.at_least or result.left > 0
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    ast.parse("")  # the parser is warm before the first fork
     raise SystemExit(main())

@@ -1,9 +1,8 @@
 """Small deliberate mistakes: each mutant of a module differs from it in one place, as a slip of the hand would."""
 
 import ast
-import copy
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
 _COMPARE: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.LtE,
@@ -28,32 +27,30 @@ _CALLS: Final = {"min": "max", "max": "min", "any": "all", "all": "any", "poplef
 
 
 class Mutant(NamedTuple):
-    """One mistake: where it is, what it does, and the whole module with it."""
+    """One mistake: its name, the place of its node in a walk through the module, and what it does to that node."""
 
     name: str
-    tree: ast.Module
+    at: int
+    mutate: Callable[[Any], None]
+
+    def tree(self, source: str) -> ast.Module:
+        """The whole module with this one mistake in it."""
+        tree = ast.parse(source)
+        self.mutate(list(ast.walk(tree))[self.at])
+        return ast.fix_missing_locations(tree)
 
 
 def mutants(source: str) -> Iterator[Mutant]:
     """Every mutant of a module, in the order of its lines; names are stable while the code around stays."""
     tree = ast.parse(source)
+    at = {id(node): place for place, node in enumerate(ast.walk(tree))}
     seen: dict[str, int] = {}
     for function, node, change in _changes(tree):
         for what, mutate in change:
             base = f"{function}: {what}"
             seen[base] = seen.get(base, 0) + 1
-            mutated = copy.deepcopy(tree)
-            twin = _twin(tree, mutated, node)
-            mutate(twin)
             number = f" #{seen[base]}" if seen[base] > 1 else ""
-            yield Mutant(base + number, ast.fix_missing_locations(mutated))
-
-
-def _twin(tree: ast.AST, other: ast.AST, node: ast.AST) -> ast.AST:
-    for mine, its in zip(ast.walk(tree), ast.walk(other), strict=True):
-        if mine is node:
-            return its
-    raise LookupError(ast.dump(node))
+            yield Mutant(base + number, at[id(node)], mutate)
 
 
 def _changes(tree: ast.Module):  # type: ignore[no-untyped-def]  # a generator of closures over ast nodes; its one caller is above

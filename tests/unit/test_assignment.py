@@ -34,6 +34,33 @@ def test_only_the_partitions_whose_room_has_changed_are_named() -> None:
     assert of.credit().per_partition == {}
 
 
+def test_a_partition_is_full_until_it_is_granted_room_and_again_when_all_of_it_is_taken() -> None:
+    of = assignment(A, B)
+    assert list(of.full()) == [A, B]
+    of.credit()
+    assert list(of.full()) == []
+    for offset in range(8):
+        take(of, A, offset)
+    assert list(of.full()) == [A]
+
+
+def test_what_was_taken_beyond_the_limits_of_all_is_no_room_and_no_debt() -> None:
+    of = assignment(A, bounds=Bounds(2, 100, 8, 12))
+    for offset in range(3):
+        take(of, A, offset, size=50)
+    assert of.credit() == (3, 150, {A: (8, 1)})
+
+
+def test_every_record_that_is_paid_in_full_is_told() -> None:
+    told: list[str] = []
+    of = Assignment(BOUNDS, lambda: told.append("settled"))
+    of.assign(1, [A])
+    settle = take(of, A, 0)
+    assert told == []
+    settle()
+    assert told == ["settled"]
+
+
 def test_settling_gives_room_again() -> None:
     of = assignment(A)
     settles = [take(of, A, offset) for offset in range(8)]
@@ -66,8 +93,43 @@ def test_partitions_that_a_held_lane_stops_share_half_of_the_room() -> None:
 def test_a_partition_that_a_hold_policy_stopped_gets_nothing_more() -> None:
     of = assignment(A)
     take(of, A, 0)
+    assert of.credit().per_partition == {A: (8, 1)}
     of.halt(A, "a record that cannot be mapped")
     assert of.credit().per_partition == {A: (1, 1)}
+    of.halt(A, "another one")
+    assert of.shares[A].halted == "a record that cannot be mapped"
+
+
+def test_a_partition_that_has_gone_cannot_be_halted_nor_restarted() -> None:
+    of = assignment(A)
+    of.close([A])
+    of.halt(A, "a record that cannot be mapped")
+    of.restart(2, A)
+    assert of.shares == {}
+
+
+def test_a_restarted_partition_begins_a_new_epoch_and_owes_nothing_of_the_old_one() -> None:
+    of = assignment(A)
+    take(of, A, 90)()
+    of.confirm({A: 91})
+    late = take(of, A, 91)
+    of.credit()
+    of.restart(2, A)
+    assert (of.totals.records, of.shares[A].ledger.epoch) == (0, 2)
+    assert of.credit().per_partition == {A: (10, 2)}  # the two that were taken still count, but none is open
+    take(of, A, 90)()
+    late()
+    assert of.committable() == {A: (91, 2)}  # Kafka confirmed a 91 of other records
+
+
+def test_after_a_restart_an_ack_of_the_old_records_does_not_move_the_new_ones() -> None:
+    of = assignment(A)
+    late = take(of, A, 5)
+    of.restart(2, A)
+    take(of, A, 5)
+    late()
+    assert of.committable() == {A: (5, 2)}
+    assert of.totals.records == 1
 
 
 def test_a_revoked_partition_gives_back_its_share_of_the_global_room() -> None:
@@ -99,6 +161,7 @@ def test_an_ack_of_the_old_assignment_does_not_move_the_new_one() -> None:
     of = assignment(A)
     late = take(of, A, 5)
     of.assign(2, [A])
+    assert of.totals.records == 0
     take(of, A, 5)
     late()
     assert of.committable() == {A: (5, 2)}

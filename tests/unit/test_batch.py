@@ -52,6 +52,13 @@ def test_entries_of_one_unique_never_share_a_batch() -> None:
     assert closed.trigger is Trigger.UNIQUE
 
 
+def test_entries_of_different_uniques_share_a_batch() -> None:
+    batcher = Batcher(LIMITS, 1.0)
+    for name in "ab":
+        assert batcher.add(entry(unique=name), 0.0) == []
+    assert len(batcher) == 2
+
+
 def test_groups_never_share_a_batch() -> None:
     batcher = Batcher(LIMITS, 1.0)
     batcher.add(entry(group="post"), 0.0)
@@ -68,6 +75,16 @@ def test_linger_counts_from_the_first_entry_of_a_batch() -> None:
     (closed,) = batcher.due(10.5)
     assert len(closed.batch) == 2
     assert closed.trigger is Trigger.LINGER
+
+
+def test_the_group_that_has_waited_longest_sets_the_deadline() -> None:
+    batcher = Batcher(LIMITS, 0.5)
+    batcher.add(entry(group="post"), 10.0)
+    batcher.add(entry(group="patch"), 10.25)
+    assert batcher.deadline == 10.5
+    (closed,) = batcher.due(10.5)
+    assert closed.batch[0].group == "post"
+    assert batcher.deadline == 10.75
 
 
 @given(st.lists(st.tuples(st.integers(1, 100), st.sampled_from("ab"), st.sampled_from([None, "u", "v"])), max_size=60))

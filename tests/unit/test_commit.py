@@ -112,10 +112,17 @@ def test_nothing_is_committable_before_the_first_record() -> None:
     assert Ledger(TP, 1).committable is None
 
 
-def test_a_record_that_owes_nothing_is_passed_at_once() -> None:
+def test_a_new_ledger_has_seen_nothing() -> None:
     ledger = Ledger(TP, 1)
-    assert ledger.open(record(7), 0, 0.0) == ()
-    assert ledger.committable == 8
+    assert (ledger.last, ledger.position, ledger.oldest_at, ledger.closed) == (-1, None, None, False)
+    assert (ledger.open_records, ledger.open_bytes, ledger.uncommitted) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("offset", "next_one"), [(0, 1), (7, 8)])
+def test_a_record_that_owes_nothing_is_passed_at_once(offset: int, next_one: int) -> None:
+    ledger = Ledger(TP, 1)
+    assert ledger.open(record(offset), 0, 0.0) == ()
+    assert ledger.committable == next_one
 
 
 def test_a_record_for_several_routes_stays_owed_until_all_are_settled() -> None:
@@ -151,6 +158,18 @@ def test_an_ack_after_the_revoke_changes_nothing() -> None:
     assert totals.records == 1
     owed()
     assert new.committable == 8
+
+
+def test_a_closed_ledger_owes_nothing_and_takes_no_new_debt() -> None:
+    totals = Totals()
+    ledger = Ledger(TP, 1, totals)
+    ledger.open(record(7), 1, 0.0)
+    ledger.close()
+    assert (ledger.closed, ledger.open_records, ledger.open_bytes) == (True, 0, 0)
+    (settle,) = ledger.open(record(8), 1, 0.0)  # a record that was on its way when the partition went
+    settle()
+    assert (ledger.open_records, ledger.open_bytes, totals.records, totals.bytes) == (0, 0, 0, 0)
+    assert ledger.committable == 7
 
 
 def test_a_gap_of_compaction_or_of_transaction_markers_owes_nothing() -> None:

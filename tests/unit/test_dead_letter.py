@@ -138,9 +138,15 @@ def test_a_record_that_was_buried_before_keeps_only_the_newest_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNKNOWN_TOPIC]
+    "code",
+    [
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError.INVALID_TIMESTAMP,
+    ],
 )
-def test_a_topic_that_is_missing_or_not_ours_holds(code: int) -> None:
+def test_a_topic_that_is_missing_or_not_ours_or_takes_no_such_record_holds(code: int) -> None:
     of = letters(FakeProducer(lambda sent: KafkaError(code)))
     (ack,) = send(of, entry(of))
     assert ack.verdict is Verdict.HOLD
@@ -199,6 +205,33 @@ def test_a_dead_letter_that_is_too_large_all_the_same_holds_and_names_the_record
     assert ack.verdict is Verdict.HOLD
     assert "orders[3]@42" in ack.detail
     assert "max.message.bytes" in ack.detail
+
+
+class Batching(FakeProducer):
+    """Judges as a topic does: what waits together goes together, and its size is one size."""
+
+    def poll(self, timeout: float) -> int:
+        size = sum(len(one.value or b"") for one in self.sent[self._heard :])
+        self._heard = len(self.sent)
+        error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if size > 100 else None
+        self._reports = [(report, error) for report, _ in self._reports]
+        return super().poll(timeout)
+
+    _heard: int = 0
+
+
+def test_dead_letters_that_are_too_large_only_together_go_alone_and_keep_their_headers() -> None:
+    producer = Batching()
+    of = letters(producer)
+    values = (b"a" * 60, b"b" * 70, b"c" * 200)
+    acks = send(of, *(entry(of, Record(RECORD.tp, i, 0, None, value)) for i, value in enumerate(values)))
+    assert [ack.verdict for ack in acks] == [Verdict.DELIVERED, Verdict.DELIVERED, Verdict.HOLD]
+    assert [(one.value, len(one.headers)) for one in producer.sent[3:]] == [
+        (b"a" * 60, 15),
+        (b"b" * 70, 15),
+        (b"c" * 200, 15),
+        (b"c" * 200, 0),
+    ]
 
 
 def test_oversize_reference_writes_where_the_record_lies_instead_of_its_bytes() -> None:

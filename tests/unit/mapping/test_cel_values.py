@@ -51,7 +51,7 @@ VALUES: list[tuple[str, Any]] = [
     ('"""two\nlines"""', "two\nlines"),
     ('b"a\\xff"', b"a\xff"),
     ('b"å"', b"\xc3\xa5"),
-    ('rb"\\x41"', b"\\x41"),
+    ('br"\\x41"', b"\\x41"),
     ("[1, 'a', null,]", [1, "a", None]),
     ("[]", []),
     ("{}", {}),
@@ -201,7 +201,7 @@ VALUES: list[tuple[str, Any]] = [
     ("string(1.0 / 0.0)", "inf"),
     ("string(0.0 / 0.0)", "NaN"),
     ("bool('true')", True),
-    ("bool('F')", False),
+    ("bool('f')", False),
     ("bytes('å')", b"\xc3\xa5"),
     # time
     ("timestamp('2026-01-31T12:00:00Z')", UTC_NOON),
