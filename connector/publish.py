@@ -263,15 +263,12 @@ class Lane:
         if not entries:
             self._release()  # nothing is left to ask with: the next entry finds out
             return None
-        probe, *rest = pack(entries, self.target.limits, Trigger.PROBE)
+        probe, *rest = pack(entries, self.target.limits, Trigger.FLUSH)
         self._ready.extend(rest)
-        return probe
+        return Closed(probe.batch, Trigger.PROBE)
 
     def _alive(self, closed: Closed) -> Closed:
-        batch = closed.batch
-        if all(self._owes(entry) for entry in batch):
-            return closed
-        return Closed(tuple(entry for entry in batch if self._owes(entry)), closed.trigger)
+        return Closed(tuple(entry for entry in closed.batch if self._owes(entry)), closed.trigger)
 
     def _allowed(self) -> int:
         """Calls at once: all while calls get through, fewer with each one that brings nothing, at least one."""

@@ -455,7 +455,7 @@ def _waits_for(one: Record, other: Record, order: str) -> bool:
 
 
 async def test_topics_that_only_feed_another_target_keep_their_rate_while_one_target_is_refused(kafka: Kafka) -> None:
-    mine, other = kafka.topic(2, name="mine"), kafka.topic(2, name="other")
+    mine, other = kafka.topic(2, name="mine"), kafka.topic(4, name="other")
     async with EventBridge() as service, EventBridge() as refused:
         # both lanes are kept at a rate that two cores carry with ease, so that only a lack of room can slow them down
         paced = {"rate_limit": {"calls": "40/s"}}
@@ -466,8 +466,9 @@ async def test_topics_that_only_feed_another_target_keep_their_rate_while_one_ta
             routes=[route("mine", mine), route("other", other, targets=["refused"])],
             limits={"max_open_records": 400, "max_open_per_partition": 300, "max_uncommitted_per_partition": 600},
         )
-        await asyncio.to_thread(kafka.produce, mine, 4000)
-        await asyncio.to_thread(kafka.produce, other, 2000)
+        for topic, partitions in ((mine, 2), (other, 4)):
+            for partition in range(partitions):
+                kafka.produce(topic, 6000 // partitions, partition=partition)
         async with inside(kafka, text, service, others=[refused]) as daemon:
             await daemon.until(lambda: min(len(service.accepted), len(refused.accepted)) > 600)
             # by now the token buckets, full at the start, are empty

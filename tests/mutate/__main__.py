@@ -44,6 +44,7 @@ TESTS: Final = {
 }
 MEMORY: Final = 4 << 30  # bytes of address space; a mutant that loops for ever must not take the machine with it
 LEAST: Final = 8.0  # seconds that a mutant gets at least
+UNEXPLAINED: Final = "NO REASON GIVEN: write a test that kills it, or say in harmless.txt why it does no harm"
 _LATE: Final = 99  # exit code of a child that ran out of its time
 
 
@@ -65,13 +66,13 @@ class Result(NamedTuple):
 class Loader(importlib.abc.Loader, importlib.abc.MetaPathFinder):
     """Gives the mutated code under the real module's name."""
 
-    def __init__(self, name: str, path: Path, code: CodeType) -> None:
-        self._name, self._path, self._code = name, path, code
+    def __init__(self, name: str, code: CodeType) -> None:
+        self._name, self._code = name, code
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         if name != self._name:
             return None
-        return importlib.util.spec_from_loader(name, self, origin=str(self._path))
+        return importlib.util.spec_from_loader(name, self, origin=self._code.co_filename)
 
     def exec_module(self, module: ModuleType) -> None:
         exec(self._code, module.__dict__)  # noqa: S102 - the code is our own module with one node changed
@@ -103,8 +104,11 @@ def warm() -> None:
             del sys.modules[name]
 
 
-def fork(module: str, mutant: Mutant | None, order: Order, seconds: float, tell: int | None = None) -> int:
-    """Run a module's tests in a child, on a mutant or on the real module; return its process id. It exits 0 if they pass."""
+def fork(module: str, mutant: CodeType | None, order: Order, seconds: float, tell: int | None = None) -> int:
+    """Run a module's tests in a child, on a mutant or on the real module; return its process id.
+
+    The child exits with 0 if they pass.
+    """
     if pid := os.fork():
         return pid
     code = 1
@@ -116,7 +120,7 @@ def fork(module: str, mutant: Mutant | None, order: Order, seconds: float, tell:
         os._exit(code)
 
 
-def _in_child(module: str, mutant: Mutant | None, order: Order, seconds: float) -> int:
+def _in_child(module: str, mutant: CodeType | None, order: Order, seconds: float) -> int:
     late = threading.Timer(seconds, os._exit, (_LATE,))
     late.daemon = True
     late.start()
@@ -130,9 +134,7 @@ def _in_child(module: str, mutant: Mutant | None, order: Order, seconds: float) 
     hypothesis.settings.register_profile("mutate", phases=once, derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("mutate")
     if mutant is not None:
-        path = ROOT / "connector" / f"{module}.py"
-        code = compile(mutant.tree(path.read_text()), str(path), "exec")
-        sys.meta_path.insert(0, Loader(f"connector.{module}", path, code))
+        sys.meta_path.insert(0, Loader(f"connector.{module}", mutant))
     files = [str(ROOT / "tests" / "unit" / f"{name}.py") for name in TESTS[module]]
     plain = ["--assert=plain", "--tb=no", "-p", "no:randomly", "-p", "no:cacheprovider"]
     return int(pytest.main(["-x", "-q", *plain, *files], plugins=[order]))
@@ -150,25 +152,30 @@ def measure(module: str) -> tuple[dict[str, float], float] | None:
     return (json.loads(told), time.monotonic() - started) if status == 0 else None
 
 
-def judge(module: str, jobs: int, only: str, until: float) -> Result | None:
+def judge(module: str, jobs: int, only: str, until: float, known: dict[str, str]) -> Result | None:
     """Try every mutant of a module, as far as time allows; None when its tests fail without any."""
     started = time.monotonic()
     if (measured := measure(module)) is None:
         return None
-    known, normal = measured
+    took, normal = measured
     seconds = max(LEAST, 5.0 * normal)
-    waiting = [one for one in mutants((ROOT / "connector" / f"{module}.py").read_text()) if only in one.name]
+    path = ROOT / "connector" / f"{module}.py"
+    source = path.read_text()
+    waiting = [one for one in mutants(source) if only in one.name]
     count = len(waiting)
     running: dict[int, Mutant] = {}
     alive: list[str] = []
     while running or (waiting and time.monotonic() < until):
         while waiting and len(running) < jobs and time.monotonic() < until:
             mutant = waiting.pop(0)
-            running[fork(module, mutant, Order(known), seconds)] = mutant
+            code = compile(mutant.tree(source), str(path), "exec")
+            running[fork(module, code, Order(took), seconds)] = mutant
         pid, status = os.wait()
         mutant = running.pop(pid)
         if status == 0:
             alive.append(mutant.name)
+            print(f"  survived: {module}.{mutant.name}")
+            print(f"            {known.get(f'{module}.{mutant.name}', UNEXPLAINED)}", flush=True)
     return Result(module, count - len(waiting), alive, len(waiting), time.monotonic() - started)
 
 
@@ -182,13 +189,11 @@ def harmless() -> dict[str, str]:
 def report(result: Result, known: dict[str, str], whole: bool) -> Iterator[str]:
     """The lines about one module."""
     module, alive = result.module, result.alive
+    explained = sum(f"{module}.{name}" in known for name in alive)
     yield (
         f"{module}: {result.tried} mutants, {result.tried - len(alive)} killed ({result.score:.1f} %), "
-        f"{len(alive)} survived, {result.seconds:.0f} s"
+        f"{len(alive)} survived ({explained} known to be harmless), {result.seconds:.0f} s"
     )
-    for name in alive:
-        yield f"  survived: {module}.{name}"
-        yield f"            {known.get(f'{module}.{name}', 'NO REASON GIVEN: kill it, or say in harmless.txt why not')}"
     if result.left:
         yield f"  out of time: {result.left} more mutants were not tried"
     elif whole:
@@ -213,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm()
     failed = False
     for module in given.modules or TESTS:
-        result = judge(module, given.jobs, given.only, until)
+        result = judge(module, given.jobs, given.only, until, known)
         if result is None:
             print(f"{module}: its tests fail without any mutant: {', '.join(TESTS[module])}", flush=True)
             failed = True

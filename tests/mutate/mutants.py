@@ -62,6 +62,8 @@ def _changes(tree: ast.Module):  # type: ignore[no-untyped-def]  # a generator o
 
 def _nodes(node: ast.AST, where: str) -> Iterator[tuple[str, ast.AST]]:
     for child in ast.iter_child_nodes(node):
+        if isinstance(node, ast.AnnAssign) and child is node.annotation:
+            continue
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield from _nodes_of_body(child, f"{where}.{child.name}" if where else child.name)
         elif where and not _is_speech(child):
@@ -81,8 +83,8 @@ def _nodes_of_body(
 
 
 def _is_speech(node: ast.AST) -> bool:
-    """Docstrings, log lines, raised errors and annotations: a mistake in them is no mistake in what is done."""
-    if isinstance(node, ast.Raise | ast.JoinedStr | ast.AnnAssign | ast.Assert):
+    """Docstrings, log lines, raised errors and f-strings: a mistake in them is no mistake in what is done."""
+    if isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert):
         return True
     if not isinstance(node, ast.Expr):
         return False
