@@ -48,7 +48,7 @@ differential: $(VENV)/.differential ## hold the expressions against two other CE
 	$(BIN)/python -m tests.differential $(ARGS)
 
 bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
-	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.mapping $(ARGS)
 
 lock: $(VENV)/.dev ## write the four locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock

@@ -193,6 +193,7 @@ class App:
         self._confirmed = asyncio.Event()
         self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
         self._grant_timer: asyncio.TimerHandle | None = None
+        self._shared: dict[str, list[tuple[Lane, int]]] = {}  # topic → lanes that must leave room, and their partitions
         self.consumer: Consumer | None = None
 
     def _lane(self, name: str, target: Target, pace: Pace) -> Lane:
@@ -291,6 +292,7 @@ class App:
         """These partitions are ours (none: we are a member without any)."""
         self.joined = True
         self.assignment.assign(epoch, tps)
+        self._divide()
         self._metrics.rebalances.labels(kind="assigned").inc()
         self._log.info("assigned", partitions=[str(tp) for tp in tps])
         self._grant()
@@ -337,6 +339,7 @@ class App:
         for lane in self.lanes.values():
             lane.drop(tps)
         self.assignment.close(tps)
+        self._divide()
         gone = set(tps)
         for held in self.held_routes.values():
             held.parked = deque(parked for parked in held.parked if parked.tp not in gone)
@@ -540,7 +543,31 @@ class App:
             self._grant_timer = None
         if self.consumer is None:
             return
-        self.consumer.grant(self.assignment.credit(self.stopped_partitions()))
+        self.consumer.grant(self.assignment.credit(self.stopped_partitions(), self._share))
+
+    def _divide(self) -> None:
+        """Note which lanes must leave room to others, anew with each assignment.
+
+        A lane that some partitions do not feed may fill half of the room, however it fares: one that is slow, or only
+        retries, would take all of it otherwise, and stop the topics of every other target.
+        """
+        owned = Counter(tp.topic for tp in self.assignment.shares)
+        self._shared.clear()
+        for name, lane in self.lanes.items():
+            topics = [topic for topic in owned if self.routes.feeds(topic, name)]
+            members = sum(owned[topic] for topic in topics)
+            if members < sum(owned.values()):
+                for topic in topics:
+                    self._shared.setdefault(topic, []).append((lane, members))
+
+    def _share(self, tp: TopicPartition) -> int | None:
+        """What a partition may take of the half that its lanes may fill; None where it shares with nobody."""
+        lanes = self._shared.get(tp.topic)
+        if not lanes:
+            return None
+        half = self.settings.limits.max_open_records // 2
+        left = min((half - lane.open_entries) / members for lane, members in lanes)
+        return max(1, int(left)) if left > 0 else 0  # at least one, however many partitions there are to share it
 
     def stopped_partitions(self) -> set[TopicPartition]:
         """The partitions that a held lane stops."""

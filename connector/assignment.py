@@ -44,6 +44,7 @@ class Assignment:
         self._settled = settled
         self._dirty: set[TopicPartition] = set()
         self._blocked: frozenset[TopicPartition] = frozenset()
+        self._short: set[TopicPartition] = set()
         self.taken = 0
         self.taken_bytes = 0
 
@@ -96,17 +97,27 @@ class Assignment:
         opened = sum(share.ledger.open_records for tp in stopped if (share := self.shares.get(tp)) is not None)
         return frozenset(stopped) if opened * 2 >= self._bounds.max_open_records else frozenset()
 
-    def credit(self, stopped: Collection[TopicPartition] = ()) -> Credit:
-        """What the consumer may take; `per_partition` names only the partitions whose room has changed."""
+    def credit(
+        self, stopped: Collection[TopicPartition] = (), share: Callable[[TopicPartition], int | None] = lambda tp: None
+    ) -> Credit:
+        """What the consumer may take; `per_partition` names only the partitions whose room has changed.
+
+        `share` says how much more a partition may take for its target's sake, None where nothing bounds that.
+        """
         blocked = self.blocked(stopped)
-        self._dirty |= blocked ^ self._blocked
+        self._dirty |= (blocked ^ self._blocked) | self._short
         self._blocked = blocked
+        self._short.clear()
         changed = {}
         for tp in self._dirty:
-            share = self.shares.get(tp)
-            if share is not None:
-                share.granted = share.taken + self._left(tp, share)
-                changed[tp] = (share.granted, share.ledger.epoch)
+            owned = self.shares.get(tp)
+            if owned is not None:
+                left, most = self._left(tp, owned), share(tp)
+                if most is not None and most < left:
+                    self._short.add(tp)  # looked at again each time: nothing of its own need change for it to get more
+                    left = most
+                owned.granted = owned.taken + left
+                changed[tp] = (owned.granted, owned.ledger.epoch)
         self._dirty.clear()
         bounds = self._bounds
         return Credit(

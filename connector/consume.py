@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import ctypes
 import logging
 import queue
 import threading
@@ -74,6 +75,7 @@ class Client(Protocol):
     def commit(self, *, offsets: list[Place], asynchronous: Literal[True]) -> None: ...
     @overload
     def commit(self, *, offsets: list[Place], asynchronous: Literal[False]) -> list[Place]: ...
+    def unsubscribe(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -184,8 +186,18 @@ class Consumer:
             while not self._left:
                 self._turn(self._client)
         except BaseException as error:  # noqa: BLE001 - whatever it is ends the thread, and is told by `finished`
+            self._abandon()
             self._handover.fail(_failure(error))
         self._handover.end()
+
+    def _abandon(self) -> None:
+        """Keep the client from ever being destroyed, not even when the process ends.
+
+        What is neither closed nor referenced is closed by its destructor, and after a fault that may never return: the
+        garbage collector would hang whichever thread it runs in, and the process would not end.
+        """
+        if hasattr(self, "_client"):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._client))
 
     def _properties(self) -> dict[str, Any]:
         return {
@@ -214,6 +226,9 @@ class Consumer:
         else:
             self._serve(BREATH)
         if self._leaving and not self._offsets.busy:
+            # A cooperative member that owns nothing would leave without a word (librdkafka 2.16), and no rebalance
+            # could end before its session did.
+            client.unsubscribe()
             client.close()
             self._handover.check()
             self._left = True

@@ -123,6 +123,7 @@ class Lane:
         self.held: Held | None = None
         self.preflight: Preflight | None = None
         self.in_flight = 0
+        self.open_entries = 0
         self.open_bytes = 0
         self._clock = clock
         self._random = random
@@ -152,6 +153,7 @@ class Lane:
         """Take an entry; it is not sent before `not_before` (the clock's seconds)."""
         tp = entry.event.record.tp
         self._live.setdefault(tp, set()).add(entry)
+        self.open_entries += 1
         self.open_bytes += entry.size
         if self.pace.order != "none" and not self._opens_gate(tp, entry, not_before):
             return
@@ -407,6 +409,7 @@ class Lane:
             del self._live[tp]
         self._tries.pop(entry, None)
         self._buried.discard(entry)
+        self.open_entries -= 1
         self.open_bytes -= entry.size
 
     def _owes(self, entry: Entry) -> bool:
@@ -558,8 +561,3 @@ class Lane:
         """Entries that are not on the wire: in open batches, ready, or waiting for their next try."""
         ready = sum(len(closed.batch) for closed in self._ready)
         return len(self._batcher) + ready + len(self._later) + len(self._front)
-
-    @property
-    def open_entries(self) -> int:
-        """Entries that are not settled yet."""
-        return sum(len(live) for live in self._live.values())

@@ -97,6 +97,10 @@ class Routes:
             found = self._of[topic] = tuple(route for route in self.routes if route.takes(topic))
         return found
 
+    def feeds(self, topic: str, target: str) -> bool:
+        """Whether a record of this topic can become an event of this target."""
+        return any(target in route.settings.targets for route in self.of(topic))
+
     def route(self, record: Record) -> Routed:
         """Make of a record what its routes say."""
         routed = Routed()

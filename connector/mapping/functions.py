@@ -278,7 +278,8 @@ def _half_away(value: float) -> float:
 
 def _whole(name: str, function: Callable[[float], float], value: Any) -> float:
     given = float(number(name, value))
-    return float(function(given)) if math.isfinite(given) else given
+    # The sign stays, as IEEE 754 has it: ceil(-0.5) is -0.0.
+    return math.copysign(function(given), given) if math.isfinite(given) else given
 
 
 def uuid5(name: Any) -> str:

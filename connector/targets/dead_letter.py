@@ -5,9 +5,12 @@ people have can read them, and ours (`__connector.errors.*`) beside them.
 """
 
 import asyncio
+import concurrent.futures
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self
 
@@ -215,7 +218,7 @@ class DeadLetters:
         """Ask whether the topic is there; the client caches nothing for a topic that is asked for by name."""
         producer = self._producer = self._producer or self._make_producer()
         try:
-            found = await asyncio.to_thread(producer.list_topics, self.topic, self._deadline / 2)
+            found = await _aside(partial(producer.list_topics, self.topic, self._deadline / 2))
         except KafkaException as error:
             return Preflight(
                 Health.UNKNOWN, error.args[0].name(), f"cannot ask for {self.topic}: {error.args[0].str()}"
@@ -238,6 +241,21 @@ class DeadLetters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._producer = None
+
+
+async def _aside(ask: Callable[[], Any]) -> Any:
+    """Wait for a blocking question in a thread of its own: an exit waits for the loop's executor, but not for this."""
+    answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is awaited
+            answer.set_exception(error)
+
+    answer.set_running_or_notify_cancel()
+    threading.Thread(target=run, name="dead letters", daemon=True).start()
+    return await asyncio.wrap_future(answer)
 
 
 class _Report:

@@ -274,6 +274,12 @@ FAULTS: Final = (
     ),
     Fault(
         "common-expression-language",
+        "math.ceil(), floor() and round() lose the sign of zero",
+        False,
+        lambda it: bool(it.made.uses & {"math.ceil", "math.floor", "math.round"}),
+    ),
+    Fault(
+        "common-expression-language",
         "base64.decode() refuses text without padding",
         False,
         lambda it: "base64.decode" in it.made.uses,

@@ -284,6 +284,39 @@ def test_one_target_that_holds_leaves_the_topics_of_the_others_alone() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_target_that_only_retries_leaves_half_of_the_room_to_the_topics_of_others(partitions: int) -> None:
+    async def main() -> None:
+        fake = FakeSettings.model_validate({"type": "fake", "batch": {"linger": "1ms"}})
+        plain = {"value": "${value}"}
+        world = World(
+            config(
+                targets={"down": fake, "well": fake},
+                routes=[
+                    {"name": "one", "topics": ["t1"], "targets": ["down"], "map": plain},
+                    {"name": "two", "topics": ["t2"], "targets": ["well"], "map": plain},
+                ],
+                limits={"max_open_records": 200, "max_open_per_partition": 150, "max_uncommitted_per_partition": 150},
+            )
+        )
+        down, free = [TopicPartition("t1", i) for i in range(partitions)], TopicPartition("t2", 0)
+        world.targets["down"].judge = lambda event: Ack(Verdict.RETRY, "503", "later")
+        for i in range(2000):
+            for tp in (*down, free):
+                world.broker.produce(tp, b"%d" % i)
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, *down, free)
+            await world.until(lambda: world.broker.committed.get(free) == 2000)
+            assert app.lanes["down"].held is None
+            assert 0 < app.lanes["down"].open_entries <= 100 + partitions
+            world.targets["down"].judge = lambda event: OK
+            await world.until(world.all_committed, within=7200)
+            app.stop()
+            assert await process == 0
+
+    run(main())
+
+
 def test_a_route_with_too_many_dead_letters_in_a_row_waits_for_an_operator() -> None:
     async def main() -> None:
         world = World(config(dead_letters={"topic": "dead", "max_consecutive": 5}))

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
-from confluent_kafka import ConsumerGroupTopicPartitions as GroupPartitions
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -24,6 +23,10 @@ T = TypeVar("T")
 
 SECONDS = 20.0
 """Deadline of one step that a healthy cluster does in milliseconds."""
+
+
+_MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+"""The group's coordinator is on its way: ask again."""
 
 
 class Cluster:
@@ -68,6 +71,7 @@ class Kafka:
         self._topics: list[str] = []
         self._groups: set[str] = set()
         self._consumers: list[Consumer] = []
+        self._askers: dict[str, Consumer] = {}
         self._transactional: Producer | None = None
 
     # Topics
@@ -269,12 +273,30 @@ class Kafka:
 
     # Groups
 
-    def committed(self, topic: str, group: str = "") -> dict[TopicPartition, int]:
-        """What the group has committed for the topic, by partition; one without a commit is left out."""
-        request = [GroupPartitions(group or self.group)]
-        (future,) = self.cluster.admin.list_consumer_group_offsets(request, require_stable=True).values()
-        known = [p for p in future.result(SECONDS).topic_partitions or [] if p.topic == topic and p.offset >= 0]
-        return {TopicPartition(p.topic, p.partition): p.offset for p in known}
+    def committed(self, topic: str, group: str = "", partitions: int = 0) -> dict[TopicPartition, int]:
+        """What the group has committed for the topic, by partition; one without a commit is left out.
+
+        `partitions` is how many to ask for where the topic itself is gone. Asked as a consumer that never joins. An
+        admin client may not: `ListConsumerGroupOffsets` of librdkafka 2.16 ends the process with a segmentation fault
+        when the coordinator has just come up or moved.
+        """
+        group = group or self.group
+        if group not in self._askers:
+            self._askers[group] = self.consumer(group=group)
+        asker = self._askers[group]
+        numbers = range(partitions) if partitions else [tp.partition for tp in self.ends(topic)]
+        asked = [ClientPartition(topic, number) for number in numbers]
+
+        def answered() -> list[ClientPartition] | None:
+            try:
+                return asker.committed(asked, timeout=SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() in _MOVING:
+                    return None
+                raise
+
+        found = until(answered, lambda: asker.poll(0.05), what="the coordinator answers") or []
+        return {TopicPartition(p.topic, p.partition): p.offset for p in found if p.error is None and p.offset >= 0}
 
     def members(self, group: str = "") -> int:
         """How many members the group has now."""

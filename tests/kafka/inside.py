@@ -15,7 +15,6 @@ import json
 import os
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,8 +23,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka import TopicPartition as ClientPartition
+from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
 from connector.app import App, Consumer, real_parts
@@ -55,7 +53,7 @@ from connector.targets.dead_letter import Cause
 from connector.targets.eventbridge import EventBridge, EventBridgeSettings
 from connector.targets.settings import TargetSettings
 from tests.contract.wire import session
-from tests.kafka.cluster import SECONDS, Kafka
+from tests.kafka.cluster import Kafka
 from tests.kafka.monitor import Assigned, Committed, Monitor, Moved, Revoked, Settled, Taken
 
 Debt: TypeAlias = tuple[str, str]
@@ -287,26 +285,7 @@ class Inside:
         return {tp.partition: offset for tp, offset in found.items()}
 
     def _committed(self, topic: str) -> dict[TopicPartition, int]:
-        """Ask as a consumer that never joins.
-
-        An admin client may not: of librdkafka 2.16, `ListConsumerGroupOffsets` ends the process with a segmentation
-        fault when the coordinator has just moved or come up (rd_kafka_handle_OffsetFetch, where it has no group).
-        """
-        if self._asker is None:
-            self._asker = self.kafka.consumer(group=self.settings.kafka.group_id)
-        asked = [ClientPartition(tp.topic, tp.partition) for tp in self.kafka.ends(topic)]
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                found = self._asker.committed(asked, timeout=SECONDS)
-                break
-            except KafkaException as error:
-                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.05)  # in a worker thread, never in the loop's
-        return {
-            TopicPartition(at.topic, at.partition): at.offset for at in found if at.error is None and at.offset >= 0
-        }
+        return self.kafka.committed(topic, self.settings.kafka.group_id)
 
     async def written(self, topic: str, values: int | Iterable[bytes | None], **how: Any) -> list[Record]:
         """Write records (as `Kafka.produce`) while the loop goes on."""

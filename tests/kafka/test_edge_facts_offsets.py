@@ -199,7 +199,7 @@ def test_the_group_forgets_its_commits_of_a_deleted_topic(kafka: Kafka) -> None:
     member.commit({TopicPartition(topic, 0): 20})
     kafka.delete(topic)
     kafka.create(topic)
-    until(lambda: kafka.committed(topic) == {}, member.turn)
+    until(lambda: kafka.committed(topic, partitions=1) == {}, member.turn)
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ async def test_a_topic_made_anew_while_its_partition_was_paused_is_delivered_who
             service.reopen()
             answers.set()
             new = set(reads("new", records))
-            await daemon.until(lambda: new <= set(values(service)), within=8.0, what="the new topic is delivered")
+            await daemon.until(lambda: new <= set(values(service)), within=5.0, what="the new topic is delivered")
             await daemon.caught_up(topic)
 
 
@@ -435,7 +435,7 @@ async def test_whatever_the_loop_does_it_is_handed_each_readable_offset_in_order
     topic = kafka.topic(3)
     for partition in range(3):
         for _ in range(4):
-            kafka.produce(topic, 300, partition=partition)
+            kafka.produce(topic, 200, partition=partition)
             kafka.transaction(topic, random.randint(1, 50), partition=partition, commit=False)
     readable: dict[TopicPartition, list[int]] = defaultdict(list)
     for record in kafka.read(topic):
@@ -452,7 +452,7 @@ async def test_whatever_the_loop_does_it_is_handed_each_readable_offset_in_order
     steady.go()
     for _ in range(2):
         before = sum(len(handed(tp)) for tp in readable)
-        await until(partial(more, before + 500))
+        await until(partial(more, before + 300))
         passing = Book(kafka, topic, runs, random)
         passing.go()
         await until(passing.has_some)

@@ -5,7 +5,8 @@
 A mutant is killed when its module's tests fail, or take five times as long as on the real module. Each runs in a forked
 process that has every library loaded but imports ours anew, the mutated module in place of the real one. A survivor
 counts as one, whatever is said for it; harmless.txt says why it does no harm, in lines of `module.name  # reason`.
-The exit code is 1 when a module is below the bar, when its tests fail without any mutant, or when time runs out.
+The exit code is 1 when a module is below the bar, when there is no score because its tests fail without any
+mutant, or when time runs out.
 """
 
 import argparse
@@ -100,7 +101,7 @@ def warm() -> None:
         for name in names:
             importlib.import_module(f"tests.unit.{name}")
     for name in list(sys.modules):
-        if name.split(".")[0] == "connector" or name.startswith("tests.") and not name.startswith("tests.mutate"):
+        if name.split(".")[0] == "connector" or (name.startswith("tests.") and not name.startswith("tests.mutate")):
             del sys.modules[name]
 
 
@@ -129,7 +130,7 @@ def _in_child(module: str, mutant: CodeType | None, order: Order, seconds: float
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    os.environ["LEDGER_EXAMPLES"] = "200"
+    os.environ |= {"LEDGER_EXAMPLES": "200", "EDGE_DEADLINE": "4"}
     once = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # the first failure is enough: nothing is shrunk
     hypothesis.settings.register_profile("mutate", phases=once, derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("mutate")
@@ -153,7 +154,7 @@ def measure(module: str) -> tuple[dict[str, float], float] | None:
 
 
 def judge(module: str, jobs: int, only: str, until: float, known: dict[str, str]) -> Result | None:
-    """Try every mutant of a module, as far as time allows; None when its tests fail without any."""
+    """Try every mutant of a module, as far as time allows; None when there is no score: its tests fail without any, or what is tested changed."""
     started = time.monotonic()
     if (measured := measure(module)) is None:
         return None
@@ -176,6 +177,8 @@ def judge(module: str, jobs: int, only: str, until: float, known: dict[str, str]
             alive.append(mutant.name)
             print(f"  survived: {module}.{mutant.name}")
             print(f"            {known.get(f'{module}.{mutant.name}', UNEXPLAINED)}", flush=True)
+    if measure(module) is None or path.read_text() != source:
+        return None
     return Result(module, count - len(waiting), alive, len(waiting), time.monotonic() - started)
 
 
@@ -220,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for module in given.modules or TESTS:
         result = judge(module, given.jobs, given.only, until, known)
         if result is None:
-            print(f"{module}: its tests fail without any mutant: {', '.join(TESTS[module])}", flush=True)
+            print(f"{module}: no score, for its tests fail on the real module or it has changed meanwhile", flush=True)
             failed = True
             continue
         print("\n".join(report(result, known, not given.only)), flush=True)

@@ -2,9 +2,10 @@
 
 import asyncio
 import concurrent.futures
+import os
 import queue
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
@@ -15,8 +16,8 @@ from connector.model import Record, TopicPartition
 from connector.room import Credit
 from connector.settings import Settings
 
-DEADLINE: Final = 20.0
-"""Seconds after which a test that waits gives up."""
+DEADLINE: Final = float(os.environ.get("EDGE_DEADLINE", "20"))
+"""Seconds after which a test that waits gives up; fewer only where each mutant of the edge runs these tests."""
 
 T = TypeVar("T")
 
@@ -137,6 +138,7 @@ class Script:
         self.during_consume: Callable[[], None] = lambda: None
         self.refuse: list[Exception | None] = []  # what synchronous commits answer, one after the other
         self.fail: dict[str, Exception] = {}
+        self.ended: set[asyncio.Future[Any]] = set()  # done when the thread is gone: then nothing more comes of it
         self._loop = asyncio.get_running_loop()
         self._steps: queue.SimpleQueue[tuple[Callable[[], Any], concurrent.futures.Future[Any]]] = queue.SimpleQueue()
 
@@ -150,8 +152,18 @@ class Script:
 
     async def inside(self, step: Callable[[], T]) -> T:
         """Run something inside the next poll(), and wait until that poll has returned to the consumer thread's turn."""
-        async with asyncio.timeout(DEADLINE):
-            return await asyncio.wrap_future(self.put(step))
+        return await self.alive(asyncio.wrap_future(self.put(step)))
+
+    async def alive(self, awaited: Awaitable[T]) -> T:
+        """Wait for something that the thread does, as long as there is a thread."""
+        task: asyncio.Future[Any] = asyncio.ensure_future(awaited)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await asyncio.wait({task, *self.ended}, return_when=asyncio.FIRST_COMPLETED)
+            assert task.done(), "the consumer thread has ended"
+            return cast(T, task.result())
+        finally:
+            task.cancel()
 
     def put(self, step: Callable[[], T]) -> concurrent.futures.Future[T]:
         """Run something inside the next poll(); the future has what it returned, None where it raised."""
@@ -275,6 +287,9 @@ class Script:
                 raise answer
         return None if asynchronous else offsets
 
+    def unsubscribe(self) -> None:
+        self._call("unsubscribe", [])
+
     def close(self) -> None:
         self._call("close", [])
 
@@ -299,8 +314,7 @@ class Edge(NamedTuple):
     async def begin(self, *tps: TopicPartition, each: int = 1000) -> int:
         """Start, assign and grant; return the epoch."""
         self.consumer.start()
-        async with asyncio.timeout(DEADLINE):
-            await self.script.subscribed.wait()
+        await self.script.alive(self.script.subscribed.wait())
         return await self.more(*tps, each=each)
 
     async def more(self, *tps: TopicPartition, each: int = 1000) -> int:

@@ -172,3 +172,12 @@ def test_the_oldest_open_record_is_that_of_all_partitions() -> None:
     of.shares[A].ledger.open(Record(A, 0, 0, None, None), 1, 30.0)
     of.shares[B].ledger.open(Record(B, 0, 0, None, None), 1, 20.0)
     assert of.oldest_at() == 20.0
+
+
+def test_a_partition_that_is_short_for_its_targets_sake_is_looked_at_again_each_time() -> None:
+    of = assignment(A, B)
+    assert of.credit((), lambda tp: 2 if tp == A else None).per_partition == {A: (2, 1), B: (8, 1)}
+    assert of.credit((), lambda tp: 0 if tp == A else None).per_partition == {A: (0, 1)}
+    assert of.credit((), lambda tp: 5 if tp == A else None).per_partition == {A: (5, 1)}
+    assert of.credit((), lambda tp: 99).per_partition == {A: (8, 1)}
+    assert of.credit((), lambda tp: 99).per_partition == {}

@@ -1,16 +1,18 @@
 """The consumer thread on a scripted client: what it promises whatever the client does."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
-from connector.consume import Consumer, ConsumerFailed
+from connector.consume import Client, Consumer, ConsumerFailed
 from connector.edge import Drained
 from connector.model import Record
 from connector.room import Credit
@@ -24,9 +26,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self._looks = 0
 
     def __call__(self) -> float:
+        self._looks += 1
         return self.now
+
+    async def looked_at(self, times: int) -> None:
+        """Wait until the thread has looked so often: without room it does not poll, and no step can tell of a turn."""
+        until = self._looks + times
+        async with asyncio.timeout(DEADLINE):
+            while self._looks < until:  # noqa: ASYNC110 - the thread tells of its looks by this count alone
+                await asyncio.sleep(0)
 
 
 Make = Callable[..., Edge]
@@ -48,6 +59,7 @@ async def make() -> AsyncIterator[Make]:
             pause=lambda seconds: None,
             **more,
         )
+        script.ended = {consumer.finished}
         made.append(Edge(consumer, script, loop))
         return made[-1]
 
@@ -308,6 +320,7 @@ async def test_without_global_room_the_thread_waits_two_seconds_before_it_pauses
 
     await edge.script.inside(ten)
     await edge.loop.hears("taken")
+    await clock.looked_at(2)  # the turn that finds no room has passed
     assert edge.script.said("pause")[1:] == []
     clock.now += 2.0
     await edge.script.turns()  # polls again: everything is paused by now
@@ -699,6 +712,34 @@ async def test_an_exception_out_of_a_poll_is_fatal_and_the_group_is_not_left(mak
     assert edge.script.said("close") == []
 
 
+class Rotten:
+    """A client of which every call fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise LookupError(name)
+
+
+async def test_a_client_that_was_not_closed_is_never_destroyed() -> None:
+    """Its destructor closes it, and after a fault that may never return: the process would hang instead of ending."""
+    made: list[weakref.ref[Rotten]] = []
+
+    def client(properties: dict[str, Any]) -> Client:
+        one = Rotten()
+        made.append(weakref.ref(one))
+        return cast(Client, one)
+
+    consumer = Consumer(config(), partitions=Loop(), loop=asyncio.get_running_loop(), client=client)
+    thread = weakref.ref(consumer)
+    consumer.start()
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.wait({consumer.finished})
+    consumer.finished.exception()
+    del consumer
+    while thread() is not None:
+        gc.collect()
+    assert made[0]() is not None
+
+
 @pytest.mark.parametrize("way", ["message", "error_cb"])
 async def test_a_fatal_error_of_the_client_ends_the_edge_with_its_name(make: Make, way: str) -> None:
     edge = make()
@@ -867,6 +908,7 @@ async def test_patterns_that_no_topic_matches_are_said_once_until_one_does(make:
     edge.script.cluster = cluster(shop_a=1)
     clock.now += 60.0
     assert await edge.loop.hears("recovered") == ("NO_TOPICS",)
+    await edge.script.turns(1)
     assert edge.script.said("subscribe") == [["shop.a"]]
 
 

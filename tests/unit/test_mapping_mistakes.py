@@ -1,4 +1,4 @@
-"""Deliberate mistakes in patterns, expressions and maps: what `connector check` says of each, and of the mended twin."""
+"""Deliberate mistakes in patterns, expressions and maps: what `connector check` says of each and of its twin."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,9 @@ from connector.cli import cli
 from connector.explain import ALL
 from tests.unit.test_settings_mistakes import MISTAKES as OF_SETTINGS
 
-MISTAKES: Final[list[dict[str, Any]]] = YAML(typ="safe", pure=True).load(Path(__file__).with_name("mapping_mistakes.yaml"))
+MISTAKES: Final[list[dict[str, Any]]] = YAML(typ="safe", pure=True).load(
+    Path(__file__).with_name("mapping_mistakes.yaml")
+)
 
 CONFIG: Final = """\
 kafka: {bootstrap_servers: 'localhost:1', group_id: g}

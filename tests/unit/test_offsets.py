@@ -20,10 +20,10 @@ def test_what_is_wanted_departs_once_and_is_done_when_it_lands() -> None:
     offsets, ours = Offsets(), Ours(A, B)
     offsets.want({A: (5, 1), B: (7, 1)}, ours, 0.0)
     assert offsets.depart(ours, 0.0) == {A: 5, B: 7}
-    assert offsets.busy
+    assert offsets.busy is True
     assert offsets.land((), ours, 1.0) == ({A: 5, B: 7}, {})
-    assert not offsets.busy
     assert offsets.depart(ours, 2.0) == {}
+    assert (offsets.busy, offsets.since) == (False, None)
 
 
 def test_one_commit_flies_at_a_time_and_of_what_comes_meanwhile_the_newest_follows() -> None:
@@ -103,19 +103,20 @@ def test_a_refusal_for_a_partition_that_has_gone_is_not_tried_again() -> None:
 
 def test_the_stall_counts_from_the_first_offset_that_could_be_committed_and_anew_from_each_confirmation() -> None:
     offsets, ours = Offsets(), Ours(A, B)
-    assert offsets.since is None
+    stalls = [offsets.since]
     offsets.want({A: (5, 1)}, ours, 10.0)
     offsets.want({B: (6, 1)}, ours, 20.0)
-    assert offsets.since == 10.0
+    stalls.append(offsets.since)
     offsets.depart(ours, 21.0)
     offsets.land({A, B}, ours, 22.0)
-    assert offsets.since == 10.0
+    stalls.append(offsets.since)
     offsets.depart(ours, 30.0)
     offsets.land({B}, ours, 31.0)
-    assert offsets.since == 31.0
+    stalls.append(offsets.since)
     offsets.depart(ours, 40.0)
     offsets.land((), ours, 41.0)
-    assert offsets.since is None
+    stalls.append(offsets.since)
+    assert stalls == [None, 10.0, 10.0, 31.0, None]
 
 
 def test_partitions_that_have_gone_are_forgotten_where_they_wait() -> None:

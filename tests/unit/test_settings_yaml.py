@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.load import load
+from connector.load import compiled, load
+from connector.mapping import Names
+from connector.route import compile_routes
 from connector.yaml_source import parse
-from tests.unit.configs import loaded, settings, told, with_lines
+from tests.unit.configs import KINDS, loaded, settings, told, with_lines
 
 
 def _match(folder: Path, text: str) -> object:
@@ -71,9 +73,77 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("values", "taken", "left"),
+    [
+        ("[NO, SE]", ["NO", "SE"], [False, "no"]),
+        ("[ON, OFF]", ["ON", "OFF"], [True, False, "on"]),
+        ("[010]", [10, 10.0], ["010", 8]),
+        ("['010']", ["010"], [10]),
+        ("[1:30]", ["1:30"], [90, 5400]),
+        ("[1e3]", [1000, 1000.0], ["1e3"]),
+        ("[1.20]", [1.2], ["1.20"]),
+        ("[~, null]", [None], ["null", "~", ""]),
+        ("[2026-01-31]", ["2026-01-31"], []),
+    ],
+)
+def test_a_pattern_means_what_the_yaml_reads_like(
+    tmp_path: Path, values: str, taken: list[object], left: list[object]
+) -> None:
+    route = f"routes: [{{name: r, topics: [t], targets: [bus], match: {{value: {{x: {values}}}}}, map: {{text: a}}}}]"
+    found = loaded(tmp_path, with_lines(route))
+    assert found.settings is not None
+    routes, problems = compile_routes(found.settings, found.locate, KINDS)
+    assert routes is not None, problems
+    match = routes.routes[0].match
+    assert match is not None
+    names = [Names("t", 0, 0, 0, None, {}, {"x": value}) for value in [*taken, *left]]
+    assert [match(each) for each in names] == [True] * len(taken) + [False] * len(left)
+
+
+def test_an_alias_stands_for_its_value_in_patterns_and_maps(tmp_path: Path) -> None:
+    found = settings(
+        tmp_path,
+        "x-countries: &nordic [NO, SE]\nx-texts: &texts {text: a}\n"
+        + with_lines(
+            "routes:\n"
+            "  - {name: a, topics: [t], targets: [bus], match: {value: {to: *nordic, from: *nordic}}, map: *texts}\n"
+            "  - {name: b, topics: [t], targets: [bus], map: {<<: *texts}}"
+        ),
+    )
+    assert found.routes[0].match == {"value": {"to": ["NO", "SE"], "from": ["NO", "SE"]}}
+    assert [route.map for route in found.routes] == [{"text": "a"}, {"text": "a"}]
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_a_mistake_stands_where_the_editor_shows_it_whatever_the_file_begins_and_its_lines_end_with(
+    tmp_path: Path, before: str, ending: str
+) -> None:
+    text = "vesion: 1\n" + with_lines(
+        "routes:\n  - name: r\n    topics: [t]\n    targets: [bus]\n    when: >-\n      value.a\n      = 1\n    map:\n"
+        "      text: ${valeu.id}"
+    )
+    found = compiled(loaded(tmp_path, before + text.replace("\n", ending)), KINDS)
+    assert [(one.code, one.where.line, one.where.column) for one in found.problems] == [
+        ("CFG010", 1, 1),
+        ("CEL004", 13, 7),
+        ("CEL010", 15, 15),
+    ]
+
+
+def test_a_document_may_begin_and_end_with_its_marks(tmp_path: Path) -> None:
+    assert settings(tmp_path, "---\n" + with_lines() + "...\n").version == 1
+
+
+@pytest.mark.parametrize(
     ("text", "code", "line", "column", "word"),
     [
         ("a: 1\na: 2\n", "CFG003", 2, 1, "keep one"),
+        ("a: {b: 1, 'b': 2}\n", "CFG003", 1, 11, "keep one"),
+        ("a:\n  b: 1\n  c: {}\n  b: 2\n", "CFG003", 4, 3, "keep one"),
+        ("a:\n  b: 1\n\tc: 2\n", "CFG002", 3, 1, "spaces"),
+        ("a: 1\n...\nb: 2\n", "CFG004", 3, 1, "file of its own"),
+        ("a: 1\n--- {b: 2}\n", "CFG004", 2, 1, "file of its own"),
         ("a:\n\t- b\n", "CFG002", 2, 1, "spaces"),
         ("a: 1\n---\nb: 2\n", "CFG004", 2, 1, "file of its own"),
         ("", "CFG004", 1, 1, "version: 1"),
