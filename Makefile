@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -p 3.11
 CONFIG ?=
 ARGS ?=
+# Most of a broker test is waiting, so three files at a time suit two cores; each worker has a broker of its own.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run check lint types test mutate differential bench lock clean
@@ -39,7 +41,7 @@ types: $(VENV)/.dev ## mypy, strict, over the package and the tests
 	$(BIN)/mypy
 
 test: $(VENV)/.dev ## unit, contract, flow and real-broker tests (these need Java 17+ and Maven, or KAFKA_BOOTSTRAP_SERVERS)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 mutate: $(VENV)/.dev ## break the core on purpose and count the changes that no test notices
 	$(BIN)/python -m tests.mutate $(ARGS)

@@ -52,6 +52,7 @@ from connector.targets.dead_letter import Cause, DeadLetters, bury, kafka_produc
 from connector.targets.settings import TargetSettings
 
 _GRANT_EVERY: Final = 0.002  # seconds between two grants of room: settles come by the thousand
+_GRANT_EACH: Final = 2e-5  # and a little more for each partition, so that looking at all of them costs little
 _LOOK_EVERY: Final = 0.02  # seconds between two looks at a drain
 _STUCK: Final = 60.0  # seconds without a turn of the consumer thread until /livez says so
 _SUMMARY_EVERY: Final = 30.0
@@ -193,6 +194,7 @@ class App:
         self._confirmed = asyncio.Event()
         self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
         self._grant_timer: asyncio.TimerHandle | None = None
+        self._grant_every = _GRANT_EVERY
         self._shared: dict[str, list[tuple[Lane, int]]] = {}  # topic → lanes that must leave room, and their partitions
         self.consumer: Consumer | None = None
 
@@ -535,7 +537,7 @@ class App:
         """Something was paid or taken: look at the room soon."""
         self._paid.set()
         if self._grant_timer is None:
-            self._grant_timer = asyncio.get_running_loop().call_later(_GRANT_EVERY, self._grant)
+            self._grant_timer = asyncio.get_running_loop().call_later(self._grant_every, self._grant)
 
     def _grant(self) -> None:
         if self._grant_timer is not None:
@@ -553,6 +555,7 @@ class App:
         """
         owned = Counter(tp.topic for tp in self.assignment.shares)
         self._shared.clear()
+        self._grant_every = _GRANT_EVERY + _GRANT_EACH * sum(owned.values())
         for name, lane in self.lanes.items():
             topics = [topic for topic in owned if self.routes.feeds(topic, name)]
             members = sum(owned[topic] for topic in topics)

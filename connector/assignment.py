@@ -44,7 +44,7 @@ class Assignment:
         self._settled = settled
         self._dirty: set[TopicPartition] = set()
         self._blocked: frozenset[TopicPartition] = frozenset()
-        self._short: set[TopicPartition] = set()
+        self._sharing: set[TopicPartition] = set()
         self.taken = 0
         self.taken_bytes = 0
 
@@ -62,6 +62,7 @@ class Assignment:
             share.ledger.close()
             share.ledger = self._ledger(tp, epoch)
             share.committed = None
+            share.granted = -1  # so that it is granted anew, to the new epoch
             self._dirty.add(tp)
 
     def close(self, tps: Iterable[TopicPartition]) -> None:
@@ -105,19 +106,20 @@ class Assignment:
         `share` says how much more a partition may take for its target's sake, None where nothing bounds that.
         """
         blocked = self.blocked(stopped)
-        self._dirty |= (blocked ^ self._blocked) | self._short
+        self._dirty |= (blocked ^ self._blocked) | self._sharing
         self._blocked = blocked
-        self._short.clear()
+        self._sharing.clear()
         changed = {}
         for tp in self._dirty:
             owned = self.shares.get(tp)
             if owned is not None:
                 left, most = self._left(tp, owned), share(tp)
-                if most is not None and most < left:
-                    self._short.add(tp)  # looked at again each time: nothing of its own need change for it to get more
-                    left = most
-                owned.granted = owned.taken + left
-                changed[tp] = (owned.granted, owned.ledger.epoch)
+                if most is not None:
+                    self._sharing.add(tp)  # looked at each time: what the others take is taken from its share
+                    left = min(left, most)
+                if owned.granted != owned.taken + left:
+                    owned.granted = owned.taken + left
+                    changed[tp] = (owned.granted, owned.ledger.epoch)
         self._dirty.clear()
         bounds = self._bounds
         return Credit(

@@ -286,9 +286,11 @@ class Emitter:
             # Python's compiler would warn of an `is` between literals.
             return self.call(function, a, b)
         if "null" in kinds:
+            other = node.left
             if kinds[0] == "null":
-                a, b = b, a
-            if not isinstance(b, ast.Constant) or isinstance(a, ast.Constant | ast.List | ast.Dict | ast.Tuple):
+                a, b, other = b, a, node.right
+            # Python folds a sum of literals into one, and would warn of an `is` there; what may be null is no sum.
+            if not isinstance(b, ast.Constant) or other.type.kind != "dyn":
                 return self.call(function, a, b)
             return ast.Compare(a, [ast.Is() if isinstance(compare, ast.Eq) else ast.IsNot()], [b])
         if set(kinds) & _SAFE_EQUAL or set(kinds) <= NUMERIC:

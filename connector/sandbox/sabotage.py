@@ -20,13 +20,14 @@ SABOTAGES: Final[Mapping[str, str]] = {
     "lose-dead-letter": "dead letters are called delivered and never written",
 }
 _EVERY: Final = 10
+_MOMENT: Final = 1.5  # seconds: many times what the demo's witness leaves between two looks
 
 
 def sabotaged(parts: Parts, how: str) -> Parts:
     """The same parts with one of them broken; `how` is a key of SABOTAGES."""
     match how:
         case "early-commit":
-            return replace(parts, consumer=_commits_early(parts.consumer))
+            return replace(parts, consumer=_commits_early(parts.consumer), target=_wrapped(parts.target, Dawdles))
         case "drop" | "double":
             kind = Drops if how == "drop" else Doubles
             return replace(parts, target=_wrapped(parts.target, kind))
@@ -94,6 +95,15 @@ class Doubles(_Passes):
         if acks and acks[0].verdict is Verdict.DELIVERED and self._turn():
             await self._inner.send(batch[:1])
         return acks
+
+
+class Dawdles(_Passes):
+    """Sends each call a moment late, so that a commit which runs ahead of it can be seen from outside."""
+
+    async def send(self, batch: Batch) -> Sequence[Ack]:
+        """Wait, then do as the other one does."""
+        await asyncio.sleep(_MOMENT)
+        return await self._inner.send(batch)
 
 
 class Loses(_Passes):

@@ -45,8 +45,8 @@ class Difference:
 class Fault:
     """Where another implementation is wrong, by the specification or by its own checker.
 
-    It explains a mismatch only where the third implementation makes of the expression what we do; one that is `certain`
-    also where the third does not know the expression.
+    It explains a mismatch where the third implementation makes of the expression what we do. One that is `certain` also
+    explains it where the third does not know the expression, or has a fault of its own there; these are counted apart.
     """
 
     oracle: str
@@ -211,7 +211,14 @@ DIFFERENCES: Final = (
 
 _TIMES: Final = frozenset({"timestamp", "duration", "millis"})
 
+
+def _negated_twice(it: Mismatch) -> bool:
+    return "a boolean is needed" in it.ours.error and "!!" in it.made.text.replace("(", "").replace(" ", "")
+
+
 FAULTS: Final = (
+    Fault("cel-expr-python", "!! is dropped by the parser, so that !!1 is 1", True, _negated_twice),
+    Fault("common-expression-language", "!! is dropped by the parser, so that !!1 is 1", True, _negated_twice),
     Fault(
         "cel-expr-python",
         "''.split('') is [''], where Go's strings.Split, which the extension describes, gives []",
@@ -235,6 +242,12 @@ FAULTS: Final = (
         "an operand of a wrong type is refused where it is not reached, or where we know its type only at run time",
         True,
         lambda it: it.theirs.refused and not it.ours.error and "wrong" in it.made.marks,
+    ),
+    Fault(
+        "cel-expr-python",
+        "int() and double() pass over blanks around the digits",
+        False,
+        lambda it: "the string is no" in it.ours.error and bool(it.made.uses & {"int", "double"}),
     ),
     Fault(
         "cel-expr-python",

@@ -5,8 +5,8 @@
 A mutant is killed when its module's tests fail, or take five times as long as on the real module. Each runs in a forked
 process that has every library loaded but imports ours anew, the mutated module in place of the real one. A survivor
 counts as one, whatever is said for it; harmless.txt says why it does no harm, in lines of `module.name  # reason`.
-The exit code is 1 when a module is below the bar, when there is no score because its tests fail without any
-mutant, or when time runs out.
+The exit code is 1 when a module is below the bar or has no score, because its tests fail on the real module, and when
+time runs out.
 """
 
 import argparse
@@ -154,7 +154,10 @@ def measure(module: str) -> tuple[dict[str, float], float] | None:
 
 
 def judge(module: str, jobs: int, only: str, until: float, known: dict[str, str]) -> Result | None:
-    """Try every mutant of a module, as far as time allows; None when there is no score: its tests fail without any, or what is tested changed."""
+    """Try every mutant of a module, as far as time allows.
+
+    None when there is no score: the tests fail on the real module, before or after, or it has changed meanwhile.
+    """
     started = time.monotonic()
     if (measured := measure(module)) is None:
         return None

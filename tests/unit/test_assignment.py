@@ -29,8 +29,8 @@ def test_a_new_partition_has_the_whole_of_its_own_limit() -> None:
 def test_only_the_partitions_whose_room_has_changed_are_named() -> None:
     of = assignment(A, B)
     of.credit()
-    take(of, A, 0)
-    assert of.credit().per_partition == {A: (8, 1)}
+    take(of, A, 0)()
+    assert of.credit().per_partition == {A: (9, 1)}
     assert of.credit().per_partition == {}
 
 
@@ -86,8 +86,8 @@ def test_partitions_that_a_held_lane_stops_share_half_of_the_room() -> None:
         take(of, B, offset)
     assert of.credit({A, B}).per_partition == {A: (8, 1), B: (8, 1)}
     take(of, B, 1)
-    assert of.credit({A, B}).per_partition == {A: (8, 1), B: (2, 1)}
-    assert of.credit(()).per_partition == {A: (8, 1), B: (8, 1)}
+    assert of.credit({A, B}).per_partition == {B: (2, 1)}
+    assert of.credit(()).per_partition == {B: (8, 1)}
 
 
 def test_a_partition_that_a_hold_policy_stopped_gets_nothing_more() -> None:
