@@ -9,6 +9,7 @@ from connector.decode import DECODERS, Undecodable, decode_headers
 from connector.mapping import (
     Locate,
     MappingFailed,
+    Match,
     Names,
     Problem,
     compile_condition,
@@ -60,7 +61,7 @@ class Route:
     """One compiled route."""
 
     settings: RouteSettings
-    match: Callable[[Names], bool] | None
+    match: Match | None
     when: Callable[[Names], bool] | None
     each: Callable[[Names], Sequence[Any]] | None
     map: Callable[[Names], dict[str, Any]]
@@ -116,11 +117,15 @@ class Routes:
             routed.failures.append(self._unread(record, names, routes))
             return routed
         for route in routes:
+            if route.match is not None and not route.match.test(names):
+                continue  # asked here and not in `_run`: most routes say no, and a call each is what they cost
             if not route.settings.fallback and self._run(route, record, names, routed) and route.settings.final:
                 break
         if not routed.matched and not routed.failures:
             for route in routes:
-                if route.settings.fallback and self._run(route, record, names, routed) and route.settings.final:
+                if not route.settings.fallback or (route.match is not None and not route.match.test(names)):
+                    continue
+                if self._run(route, record, names, routed) and route.settings.final:
                     break
         return routed
 
@@ -143,12 +148,10 @@ class Routes:
         return Failure(event, unread.stage, unread.code, unread.reason, policy)
 
     def _run(self, route: Route, record: Record, names: Names, routed: Routed) -> bool:
-        """Run one route; True where it matched, or failed while it was asked."""
+        """Run a route whose pattern matches; True where it took the record, or failed while it was asked."""
         settings = route.settings
         targets = settings.targets
         try:
-            if route.match is not None and not route.match(names):
-                return False
             if route.when is not None and not route.when(names):
                 return False
             routed.matched.append(route.name)
