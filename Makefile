@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential bench lock clean
+.PHONY: help setup run check lint types test mutate differential bench lock clean chaos image
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
@@ -42,6 +42,14 @@ types: $(VENV)/.dev ## mypy, strict, over the package and the tests
 
 test: $(VENV)/.dev ## unit, contract, flow and real-broker tests (these need Java 17+ and Maven, or KAFKA_BOOTSTRAP_SERVERS)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+chaos: $(VENV)/.dev ## longer and harder: a thousand seeded worlds, then processes killed, stopped and restarted on a real broker
+	CONNECTOR_WORLDS=1000 $(BIN)/pytest -n 2 tests/flow/test_worlds.py
+	$(BIN)/pytest tests/kafka/test_processes.py tests/kafka/test_processes_faults.py tests/kafka/test_group.py
+
+image: ## build the container image (needs Docker)
+	@command -v docker >/dev/null || { echo "Docker is not on the PATH; install it, or build deploy/Dockerfile elsewhere" >&2; exit 2; }
+	docker build -f deploy/Dockerfile -t connector:$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' connector/__init__.py) .
 
 mutate: $(VENV)/.dev ## break the core on purpose and count the changes that no test notices
 	$(BIN)/python -m tests.mutate $(ARGS)

@@ -648,29 +648,26 @@ def _record(tp: TopicPartition, message: Message) -> Record:
     )
 
 
-async def ask_kafka(settings: Settings) -> list[str]:
+async def ask_kafka(
+    settings: Settings, client: Callable[[dict[str, Any]], Any] = confluent_kafka.Consumer
+) -> list[str]:
     """For `connector check --online`: what the brokers say against the config, in words. Joins no group."""
-    return await asyncio.to_thread(_ask, settings)
+    return await asyncio.to_thread(_ask, settings, client)
 
 
-def _ask(settings: Settings) -> list[str]:
-    properties = client_config(settings.kafka)
-    client = confluent_kafka.Consumer({**properties, "logger": _LIBRARY})
+def _ask(settings: Settings, make: Callable[[dict[str, Any]], Any]) -> list[str]:
+    client = make({**client_config(settings.kafka), "logger": _LIBRARY})
     try:
         known = client.list_topics(timeout=ASK).topics
     except KafkaException as error:
-        return [
-            f"kafka: {settings.kafka.bootstrap_servers} cannot be asked: {_name(error.args[0])} {error.args[0].str()}"
-        ]
+        wrong = error.args[0]
+        return [f"kafka: {settings.kafka.bootstrap_servers} cannot be asked: {_name(wrong)} {wrong.str()}"]
     finally:
         client.close()
     there = {name for name, topic in known.items() if topic.error is None}
-    complaints = []
-    for i, route in enumerate(settings.routes):
-        for topic in route.topics:
-            found = set(Topics([topic]).resolve(dict.fromkeys(there)))
-            if not found & there:
-                complaints.append(
-                    f"kafka: routes[{i}].topics: no topic {topic} that we may see: create it, or grant Describe"
-                )
-    return complaints
+    return [
+        f"kafka: routes[{i}].topics: no topic {topic} that we may see: create it, or grant Describe"
+        for i, route in enumerate(settings.routes)
+        for topic in route.topics
+        if there.isdisjoint(Topics([topic]).resolve(there))
+    ]

@@ -1,6 +1,6 @@
 """Seeded worlds: crashes, rebalances, partial failures, poison and a failing dead-letter topic, judged at every commit.
 
-A world prints its seed; `CONNECTOR_WORLD=SEED` plays that one alone.
+A world prints its seed; `CONNECTOR_WORLD=SEED` plays that one alone, `CONNECTOR_WORLDS=N` the first N.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from connector.model import Ack, Event, Health, Limits, Preflight, TopicPartitio
 from tests.flow.virtual import run
 from tests.flow.world import FakeSettings, Violation, World, config
 
-SEEDS = [int(os.environ["CONNECTOR_WORLD"])] if "CONNECTOR_WORLD" in os.environ else list(range(60))
+ONE, COUNT = os.environ.get("CONNECTOR_WORLD"), int(os.environ.get("CONNECTOR_WORLDS", "40"))
+SEEDS = [int(ONE)] if ONE else list(range(COUNT))
 PARTITIONS = [TopicPartition("t1", 0), TopicPartition("t1", 1), TopicPartition("t2", 0)]
 OK = Ack(Verdict.DELIVERED)
 

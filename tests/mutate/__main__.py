@@ -38,7 +38,7 @@ TESTS: Final = {
     "commit": ["test_commit"],
     "batch": ["test_batch"],
     "publish": ["test_publish"],
-    "consume": ["test_consume"],
+    "consume": ["test_ask_kafka", "test_consume"],
     "assignment": ["test_assignment"],
     "room": ["test_room"],
     "offsets": ["test_offsets"],
