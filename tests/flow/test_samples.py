@@ -1,0 +1,76 @@
+"""The sample routes as a user runs them: the daemon as a process, an embedded broker, a simulated bus."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import orjson
+from confluent_kafka import Producer
+
+from connector.sandbox.broker import Broker
+from connector.sandbox.eventbridge import EventBridge
+
+SAMPLES = Path(__file__).resolve().parents[2] / "config" / "samples.yaml"
+ORDER = {
+    "id": "o-17",
+    "status": "PAID",
+    "channel": "web",
+    "amountCents": 1999,
+    "test": False,
+    "createdAt": 1767225600000,
+    "customer": {"id": "c-1"},
+    "total": {"amount": "19.99"},
+    "items": [{"sku": "a", "qty": 1, "price": "19.99"}, {"sku": "b", "qty": 0, "price": "1"}],
+}
+CLICK = {"type": "purchase", "user": {"id": "u-1"}, "props": {"amount": 3}}
+ALARM = {"kind": "pressure", "psi": 12, "alarm": True, "ts": 1767225600000}
+SCORE = {
+    "model": "credit-3",
+    "latencyMs": 17,
+    "requestId": "r-9",
+    "scoredAt": 1767225600123,
+    "features": {"age": 44, "income": 51000},
+    "score": 0.7,
+}
+RECORDS = [
+    ("shop.orders.v1", None, ORDER, {"event-type": b"order.paid"}),
+    ("app.events", None, CLICK, {}),
+    ("plant.telemetry", b"m-7", ALARM, {}),
+    ("ml.scores", None, SCORE, {"env": b"prod"}),
+]
+
+
+async def test_the_sample_routes_run_through_the_daemon() -> None:
+    async with Broker() as broker, EventBridge(buses=["orders"]) as service, asyncio.timeout(60):
+        await broker.topics(*(topic for topic, *_ in RECORDS))
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        for topic, key, value, headers in RECORDS:
+            producer.produce(topic, value=orjson.dumps(value), key=key, headers=dict(headers))
+        assert producer.flush(10) == 0
+        environment = {
+            **os.environ,
+            "CONNECTOR_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "CONNECTOR_ADMIN__LISTEN": "127.0.0.1:0",
+            "AWS_ENDPOINT_URL_EVENTBRIDGE": service.url,
+            "AWS_ACCESS_KEY_ID": "loopback",
+            "AWS_SECRET_ACCESS_KEY": "loopback",
+        }
+        daemon = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "connector", "run", str(SAMPLES),
+            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            assert daemon.stdout is not None
+            lines = [orjson.loads(await daemon.stdout.readline()) for _ in range(3)]
+            while not service.accepted:  # noqa: ASYNC110 - the simulator tells of what it took by this list alone
+                await asyncio.sleep(0.02)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            code = await daemon.wait()
+    assert code == 0
+    (order,) = service.accepted
+    assert (order.bus, order.source, order.detail_type) == ("orders", "com.acme.web", "Order Paid")
+    assert orjson.loads(order.detail)["customer"] == {"id": "c-1", "tier": "standard"}
+    assert {line["route"] for line in lines} == {"clicks-to-pinpoint", "pressure-to-iot-events", "scores-to-fiddler"}
