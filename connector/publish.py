@@ -337,7 +337,7 @@ class Lane:
             self._streak = 0
         elif Verdict.RETRY in verdicts:
             self._streak += 1
-            self._not_before = now + max(self._backoff(self._streak), *(ack.retry_after for ack in acks))
+            self._not_before = now + self._pause(self._streak, max(ack.retry_after for ack in acks))
         if Verdict.HOLD in verdicts:
             at = verdicts.index(Verdict.HOLD)
             self._hold(acks[at], closed.batch[at], now)
@@ -361,8 +361,7 @@ class Lane:
             else:
                 tries.count += 1
                 self._watch.retried(entry, ack)
-                pause = max(ack.retry_after, self._backoff(tries.count))
-                self._wait_until(now + (min(pause, _HURRY) if self._hurry else pause), entry, sent=True)
+                self._wait_until(now + self._pause(tries.count, ack.retry_after), entry, sent=True)
                 return verdict
         if verdict is Verdict.DELIVERED:
             self._watch.delivered(entry, ack)
@@ -416,10 +415,14 @@ class Lane:
         live = self._live.get(entry.event.record.tp)
         return live is not None and entry in live
 
-    def _backoff(self, count: int) -> float:
-        """Full jitter: anywhere from nothing to the doubled bound, so that many members do not return at once."""
+    def _pause(self, count: int, retry_after: float) -> float:
+        """Seconds to the next try: what the service asks for, or longer.
+
+        Full jitter: anywhere from nothing to the doubled bound, so that many members do not return at once.
+        """
         bound: float = min(self.pace.retry_max, self.pace.retry_initial * 2.0 ** min(count - 1, 30))
-        return self._random.uniform(0.0, min(bound, _HURRY) if self._hurry else bound)
+        pause = max(retry_after, self._random.uniform(0.0, bound))
+        return min(pause, _HURRY) if self._hurry else pause
 
     # hold
 
@@ -457,7 +460,6 @@ class Lane:
         self.held = None
         self._ready.extendleft(reversed(pack(self._front, self.target.limits, Trigger.FLUSH)))
         self._front = []
-        self._wake.set()
 
     async def _watch_destination(self) -> None:
         """Preflight at start and every `preflight_interval`: the service may answer success for what is not there."""

@@ -136,6 +136,9 @@ class Script:
         self.cluster: Any = None
         self.batch: list[Message] = []
         self.during_consume: Callable[[], None] = lambda: None
+        self.during_committed: Callable[[], None] = lambda: None  # after the answer was made
+        self.consume_waits = 0.0  # seconds, the longest
+        self.pauses: list[float] = []  # seconds of each pause inside a revoke
         self.refuse: list[Exception | None] = []  # what synchronous commits answer, one after the other
         self.fail: dict[str, Exception] = {}
         self.ended: set[asyncio.Future[Any]] = set()  # done when the thread is gone: then nothing more comes of it
@@ -241,6 +244,7 @@ class Script:
 
     def consume(self, num_messages: int, timeout: float) -> list[Message]:
         self.calls.append(("consume", num_messages))
+        self.consume_waits = max(self.consume_waits, timeout)
         during, self.during_consume = self.during_consume, lambda: None
         during()
         found, self.batch = self.batch[:num_messages], self.batch[num_messages:]
@@ -265,12 +269,16 @@ class Script:
         ]
 
     def committed(self, partitions: list[Place], timeout: float) -> list[Place]:
-        return [
+        answer = [
             Place(at.topic, at.partition, self.stored.get(TopicPartition(at.topic, at.partition), -1001))
             for at in partitions
         ]
+        self.during_committed()
+        return answer
 
     def get_watermark_offsets(self, partition: Place, timeout: float) -> tuple[int, int]:
+        if "watermarks" in self.fail:
+            raise self.fail["watermarks"]
         return self.ends[TopicPartition(partition.topic, partition.partition)]
 
     def list_topics(self, *, timeout: float) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -56,7 +57,7 @@ async def make() -> AsyncIterator[Make]:
             partitions=loop,
             loop=asyncio.get_running_loop(),
             client=script,
-            pause=lambda seconds: None,
+            pause=script.pauses.append,
             **more,
         )
         script.ended = {consumer.finished}
@@ -105,6 +106,23 @@ def statistics(lags: dict[int, int] | None = None, up: bool = True, group: str =
 
 
 # taking
+
+
+async def test_the_probe_is_told_a_turn_before_the_first_one(make: Make) -> None:
+    edge = make(clock=Clock())
+    assert edge.consumer.turned_at == 1000.0
+    await edge.begin()
+
+
+async def test_the_client_tells_its_statistics_every_five_seconds_and_its_log_where_debug_lines_go(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    edge = make()
+    await edge.begin()
+    assert edge.script.config["statistics.interval.ms"] == 5000
+    with caplog.at_level(logging.DEBUG, "librdkafka"):
+        edge.script.config["logger"].log(logging.ERROR, "%s is away", "broker 1")
+    assert caplog.record_tuples == [("librdkafka", logging.DEBUG, "broker 1 is away")]
 
 
 async def test_records_are_handed_over_in_poll_order_with_bytes_headers_and_time_untouched(make: Make) -> None:
@@ -164,8 +182,16 @@ async def test_a_position_that_moves_without_records_is_told_too(make: Make) -> 
     edge = make(clock=clock)
     epoch = await edge.begin(A)
     edge.script.positions = {A: 5}
-    clock.now += 1.0
+    clock.now += 0.9
+    await edge.script.turns()
+    assert edge.loop.all("taken") == []  # it is looked at once a second
+    clock.now += 0.1
     assert await edge.loop.hears("taken") == ({A: epoch}, [], {A: 5})
+    edge.script.positions = {A: 6}
+    clock.now += 0.9
+    await edge.script.turns()
+    assert len(edge.loop.all("taken")) == 1
+    edge.script.positions = {A: 5}
     clock.now += 1.0
     await edge.script.turns()
     assert len(edge.loop.all("taken")) == 1
@@ -187,6 +213,26 @@ async def test_an_offset_at_or_below_the_last_one_begins_a_new_epoch_before_its_
     edge.consumer.commit({A: (1, epoch + 1)})
     await edge.script.turns()
     assert edge.script.offsets() == [{A: 1}]
+
+
+async def test_the_same_offset_twice_is_a_restart(make: Make) -> None:
+    edge = make()
+    epoch = await edge.begin(A)
+    await edge.script.bring(message(8), message(8))
+    assert await edge.loop.hears("restarted") == (epoch + 1, A, 8)
+
+
+async def test_the_record_at_a_position_that_was_told_is_the_next_one_and_no_restart(make: Make) -> None:
+    clock = Clock()
+    edge = make(clock=clock)
+    epoch = await edge.begin(A)
+    edge.script.positions = {A: 10}
+    clock.now += 1.0
+    await edge.loop.hears("taken")
+    edge.script.positions = {A: 11}
+    await edge.script.bring(message(10))
+    assert await edge.loop.hears("taken", 2) == ({A: epoch}, [10], {A: 11})
+    assert edge.loop.all("restarted") == []
 
 
 async def test_an_offset_below_a_position_that_was_told_without_records_is_a_restart_too(make: Make) -> None:
@@ -217,7 +263,9 @@ async def test_a_record_whose_header_name_is_no_text_holds_its_partition(make: M
     code, reason = await edge.loop.hears("trouble")
     assert (code, reason) == ("HEADERS t[0]", "the name of a header of t[0]@6 is not UTF-8")
     await edge.loop.hears("taken")
-    assert edge.loop.all("taken")[0][1:] == ([5], {})
+    await edge.script.turns()
+    assert [word[1:] for word in edge.loop.all("taken")] == [([5], {})]
+    assert edge.loop.all("restarted") == []
 
 
 # room
@@ -242,6 +290,19 @@ async def test_the_credit_of_all_partitions_is_never_exceeded(make: Make) -> Non
     await edge.loop.hears("taken")
     assert edge.script.said("consume") == [6]
     assert len(edge.loop.records) == 7
+
+
+@pytest.mark.parametrize(("records", "consumed"), [(1, []), (2, [1]), (3, [2])])
+async def test_only_what_fits_is_taken_and_only_the_first_record_is_waited_for(
+    make: Make, records: int, consumed: list[int]
+) -> None:
+    edge = make()
+    epoch = await edge.begin(A)
+    edge.consumer.grant(Credit(records, 1 << 30, {A: (1000, epoch)}))
+    await edge.script.turns()
+    await edge.script.inside(lambda: message(0))
+    await edge.loop.hears("taken")
+    assert (edge.script.said("consume"), edge.script.consume_waits) == (consumed, 0.0)
 
 
 async def test_the_credit_of_no_single_partition_is_ever_exceeded(make: Make) -> None:
@@ -515,6 +576,7 @@ async def test_a_commit_refused_inside_a_revoke_is_tried_again_there(make: Make,
     edge.loop.drained = lambda tps, done: done.set_result({A: 9})
     await edge.script.revoke(A)
     assert edge.script.offsets("commit now") == [{A: 9}, {A: 9}]
+    assert edge.script.pauses == [0.1]
     assert await edge.loop.hears("committed") == ({A: 9}, "")
 
 
@@ -554,6 +616,18 @@ async def test_a_drain_that_is_not_answered_in_time_commits_nothing(make: Make) 
     kept[0].set_result({A: 9})
     await edge.script.turns()
     assert edge.script.said("commit") == edge.script.said("commit now") == []
+
+
+async def test_a_drain_that_is_answered_within_the_grace_is_committed(make: Make) -> None:
+    edge = make(drain="10ms")
+    await edge.begin(A)
+
+    def drained(tps: Any, done: Drained) -> None:
+        asyncio.get_running_loop().call_later(0.05, done.set_result, {A: 9})
+
+    edge.loop.drained = drained
+    await edge.script.revoke(A)
+    assert edge.script.offsets("commit now") == [{A: 9}]
 
 
 async def test_inside_a_revoke_the_probe_is_told_until_when_it_may_last(make: Make) -> None:
@@ -611,6 +685,31 @@ async def test_with_kip_848_the_statistics_tell_that_a_member_without_partitions
     assert edge.loop.all("assigned") == [(0, ())]
 
 
+async def test_statistics_tell_nothing_new_of_a_member_that_was_assigned_partitions(make: Make) -> None:
+    edge = make(group_protocol="consumer")
+    epoch = await edge.begin(A)
+    await edge.script.inside(lambda: edge.script.config["stats_cb"](statistics(group="up")))
+    await edge.script.turns()
+    assert edge.loop.all("assigned") == [(epoch, (A,))]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (wrong(KafkaError.GROUP_AUTHORIZATION_FAILED, "denied"), "GROUP_AUTHORIZATION_FAILED g"),
+        (wrong(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied", topic="t"), "TOPIC_AUTHORIZATION_FAILED t"),
+    ],
+    ids=["group", "topic"],
+)
+async def test_an_assignment_ends_the_troubles_of_its_group_and_topics(make: Make, error: Any, code: str) -> None:
+    edge = make()
+    await edge.begin()
+    await edge.script.bring(error)
+    assert await edge.loop.hears("trouble") == (code, "denied")
+    await edge.script.assign(A)
+    assert await edge.loop.hears("recovered") == (code,)
+
+
 # stopping
 
 
@@ -640,7 +739,7 @@ async def test_it_polls_until_the_last_commit_is_confirmed_and_only_then_leaves(
     await edge.script.answer()
     async with asyncio.timeout(DEADLINE):
         await edge.consumer.finished
-    assert edge.script.calls[-1] == ("close", [])
+    assert edge.script.calls[-2:] == [("unsubscribe", []), ("close", [])]
     assert await edge.loop.hears("committed", 2) == ({A: 5}, "")
 
 
@@ -708,7 +807,9 @@ async def test_an_exception_out_of_a_poll_is_fatal_and_the_group_is_not_left(mak
         raise KafkaException(KafkaError(KafkaError._FAIL, "broken"))
 
     await edge.script.inside(step)
-    assert str(await failure(edge)) == "_FAIL: broken"
+    error = await failure(edge)
+    assert str(error) == "_FAIL: broken"
+    assert isinstance(error.__cause__, KafkaException)
     assert edge.script.said("close") == []
 
 
@@ -759,6 +860,15 @@ async def test_a_client_that_cannot_be_made_says_which_property_is_wrong(make: M
     assert str(await failure(edge)) == "_INVALID_ARG: No such configuration property"
 
 
+async def test_a_commit_that_is_refused_for_good_ends_the_edge(make: Make) -> None:
+    edge = make()
+    epoch = await edge.begin(A)
+    edge.script.fail["commit"] = KafkaException(KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", True))
+    edge.consumer.commit({A: (5, epoch)})
+    assert str(await failure(edge)) == "FENCED_INSTANCE_ID: fenced"
+    assert edge.loop.all("committed") == []
+
+
 # partitions without a usable offset
 
 
@@ -787,16 +897,55 @@ async def test_an_offset_that_retention_took_is_said_and_counted_with_the_record
     assert code == "OFFSET_GONE t[0]"
     assert reason == "t[0] has no offset 5 any more: 35 records are gone; going on at 40"
     assert (edge.consumer.resets, edge.consumer.skipped) == (1, 35)
+    assert await edge.loop.hears("recovered") == ("OFFSET_GONE t[0]",)
     assert edge.script.said("assign")[-1][0].offset == 40
 
 
-async def test_an_offset_beyond_the_end_begins_again_at_the_earliest_record(make: Make) -> None:
+@pytest.mark.parametrize("offset", [500, 0])
+async def test_an_offset_beyond_the_end_or_that_was_cut_off_begins_again_at_the_earliest_record(
+    make: Make, offset: int
+) -> None:
     edge = make()
     await edge.begin(A)
     edge.script.ends[A] = (0, 10)
-    await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0, offset=500))
+    await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0, offset=offset))
     assert "recreated or truncated" in (await edge.loop.hears("trouble"))[1]
     assert (edge.consumer.resets, edge.consumer.skipped) == (1, 0)
+
+
+async def test_a_partition_whose_earliest_record_cannot_be_asked_for_is_said_once_and_asked_again(make: Make) -> None:
+    edge = make()
+    await edge.begin(A)
+    edge.script.ends[A] = (40, 90)
+    edge.script.fail["watermarks"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
+    await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0))
+    assert await edge.loop.hears("trouble") == ("RESET t[0]", "no broker")
+    await edge.script.turns()
+    assert len(edge.script.said("assign")) == 1
+    edge.script.fail.clear()
+    assert await edge.loop.hears("recovered") == ("RESET t[0]",)
+    assert edge.script.said("assign")[-1][0].offset == 40
+    assert len(edge.loop.all("trouble")) == 1
+
+
+async def test_a_partition_that_goes_before_its_reset_is_not_assigned_by_us(make: Make) -> None:
+    edge = make()
+    await edge.begin(A)
+    edge.script.ends[A] = (40, 90)
+    edge.script.fail["watermarks"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
+    await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0))
+    await edge.script.lose(A)
+    edge.script.fail.clear()
+    await edge.script.turns()
+    assert len(edge.script.said("assign")) == 1
+
+
+async def test_an_error_of_a_partition_that_is_not_ours_stops_nothing(make: Make) -> None:
+    edge = make()
+    await edge.begin(A)
+    await edge.script.bring(wrong(KafkaError._BAD_MSG, "crc", topic="t", partition=1, offset=6), message(8))
+    await edge.loop.hears("taken")
+    assert (edge.loop.all("trouble"), [record.offset for record in edge.loop.records]) == ([], [8])
 
 
 async def test_with_error_a_partition_without_an_offset_is_held_and_named(make: Make) -> None:
@@ -815,6 +964,19 @@ async def test_with_error_a_partition_without_an_offset_is_held_and_named(make: 
     assert edge.script.said("pause")[1:] == [[Place(*A)]]
     await edge.script.revoke(A)
     assert await edge.loop.hears("recovered") == ("_AUTO_OFFSET_RESET t[0]",)
+
+
+async def test_with_error_a_partition_that_never_had_an_offset_is_held_and_no_offset_is_named(make: Make) -> None:
+    edge = make(auto_offset_reset="error")
+    await edge.begin(A)
+    nowhere = SimpleNamespace(
+        error=lambda: KafkaError(KafkaError._AUTO_OFFSET_RESET, "none"),
+        topic=lambda: "t",
+        partition=lambda: 0,
+        offset=lambda: None,
+    )
+    await edge.script.bring(message(1), cast(Any, nowhere))
+    assert (await edge.loop.hears("trouble"))[1].startswith("t[0] has no offset to go on from: none; ")
 
 
 async def test_what_the_client_cannot_read_holds_the_partition_before_it(make: Make) -> None:
@@ -836,11 +998,38 @@ async def test_latest_begins_at_the_end_on_the_first_start_of_the_group_and_comm
     assert edge.script.offsets("commit now") == [{A: 50, B: 60}]
 
 
-async def test_latest_is_not_asked_again_of_a_group_that_has_an_offset_anywhere(make: Make) -> None:
+async def test_the_first_start_leaves_what_another_member_has_committed_meanwhile(make: Make) -> None:
+    clock = Clock()
+    edge = make(auto_offset_reset="latest", clock=clock)
+    edge.script.cluster = cluster(t=2)
+    edge.script.ends = {A: (0, 50), B: (0, 60)}
+    until: list[float | None] = []
+
+    def other_member() -> None:
+        until.append(edge.consumer.callback_until)
+        edge.script.stored = {B: 0}
+
+    edge.script.during_committed = other_member
+    await edge.begin(A)
+    assert edge.script.offsets("commit now") == [{A: 50, B: 0}]
+    assert until == [1020.0, 1020.0]  # four questions of five seconds at most
+
+
+async def test_a_first_start_tries_again_to_commit_its_positions(make: Make) -> None:
+    edge = make(auto_offset_reset="latest")
+    edge.script.cluster = cluster(t=1)
+    edge.script.ends = {A: (0, 50)}
+    edge.script.refuse = [KafkaException(KafkaError(KafkaError.REBALANCE_IN_PROGRESS)), None]
+    await edge.begin(A)
+    assert edge.script.offsets("commit now") == [{A: 50}, {A: 50}]
+
+
+@pytest.mark.parametrize("stored", [0, 3])
+async def test_latest_is_not_asked_again_of_a_group_that_has_an_offset_anywhere(make: Make, stored: int) -> None:
     edge = make(auto_offset_reset="latest")
     edge.script.cluster = cluster(t=2)
     edge.script.ends = {A: (0, 50), B: (0, 60)}
-    edge.script.stored = {B: 3}
+    edge.script.stored = {B: stored}
     await edge.begin(A)
     assert [(at.offset) for at in edge.script.said("assign")[0]] == [-1001]
     assert edge.script.said("commit now") == []
@@ -897,6 +1086,18 @@ async def test_a_topic_that_appears_later_is_subscribed_at_the_next_look(make: M
     clock.now += 60.0
     await edge.script.turns()
     assert len(edge.script.said("subscribe")) == 2
+
+
+async def test_after_stop_taking_no_new_topics_are_looked_for(make: Make) -> None:
+    clock = Clock()
+    edge = make(r"^shop\..*", clock=clock)
+    edge.script.cluster = cluster(shop_a=1)
+    await edge.begin()
+    edge.consumer.stop_taking()
+    await edge.script.turns()
+    clock.now += 60.0
+    await edge.script.turns()
+    assert len(edge.script.said("list_topics")) == 1
 
 
 async def test_patterns_that_no_topic_matches_are_said_once_until_one_does(make: Make) -> None:

@@ -624,6 +624,7 @@ def test_a_destination_that_goes_missing_during_a_hold_is_not_probed_until_it_is
             assert desk.settled == [1]
             assert desk.held() == ""
             assert service.sent == [(1,)] * 4
+            assert desk.lane.waiting == 0
 
     run(scene())
 
@@ -965,17 +966,19 @@ def test_after_a_drain_the_lane_goes_on_at_its_usual_pace_without_the_partitions
     async def scene() -> None:
         async with Running(Service(all_ok), Pace(linger=10.0)) as desk:
             desk.offer(1)
-            desk.offer(1, tp=OTHER)
-            desk.lane.drain({TP: -1})
-            desk.lane.hurried([TP])
-            await asyncio.sleep(1)
+            desk.offer(7, tp=OTHER)
+            desk.lane.drain({OTHER: 7})
+            await asyncio.sleep(0.5)
+            assert sorted(desk.settled) == [1, 7]
+            assert desk.lane.high(OTHER) == 7
+            desk.offer(8, tp=OTHER)
             desk.lane.hurried([OTHER])
+            assert (desk.lane.high(OTHER), desk.lane.high(TP)) == (-1, 1)
             desk.offer(2)
             await asyncio.sleep(9)
-            assert 2 not in desk.settled
+            assert sorted(desk.settled) == [1, 7]
             await asyncio.sleep(2)
-            assert 2 in desk.settled
-            assert desk.lane.high(OTHER) == -1
+            assert sorted(desk.settled) == [1, 2, 7]
 
     run(scene())
 
@@ -989,6 +992,19 @@ def test_in_a_drain_no_pause_is_longer_than_a_tenth_of_a_second() -> None:
             desk.lane.drain({TP: 1})
             await asyncio.sleep(0.4)
             assert desk.service.times == [0.0, 0.6, 0.71, 0.82]
+
+    run(scene())
+
+
+def test_in_a_drain_a_service_that_asks_for_an_hour_is_asked_again_after_a_tenth_of_a_second() -> None:
+    async def scene() -> None:
+        slow = Ack(Verdict.RETRY, "Throttled", retry_after=3600.0)
+        async with Running(Service(answering([slow], [slow])), Pace(linger=0.0)) as desk:
+            desk.lane.drain({TP: 1})
+            desk.offer(1)
+            await asyncio.sleep(0.5)
+            assert desk.service.times == [0.0, 0.11, 0.22]
+            assert desk.settled == [1]
 
     run(scene())
 
