@@ -271,6 +271,19 @@ def test_retry_after_is_honoured() -> None:
     run(scene())
 
 
+def test_the_lane_waits_as_long_as_the_longest_pause_that_the_service_asked_for() -> None:
+    async def scene() -> None:
+        slow = Ack(Verdict.RETRY, "Throttled", retry_after=5.0)
+        async with Running(Service(answering([slow, RETRY])), Pace(linger=0.0)) as desk:
+            desk.offer(1)
+            desk.offer(2)
+            await asyncio.sleep(6)
+            assert desk.service.times == [0.0, 5.01]
+            assert sorted(desk.settled) == [1, 2]
+
+    run(scene())
+
+
 def test_an_unknown_code_is_tried_five_times_and_then_counts_as_refused() -> None:
     async def scene() -> None:
         unknown = Ack(Verdict.RETRY, "NeverSeen", tries=5)
