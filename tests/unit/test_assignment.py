@@ -122,6 +122,21 @@ def test_a_restarted_partition_begins_a_new_epoch_and_owes_nothing_of_the_old_on
     assert of.committable() == {A: (91, 2)}  # Kafka confirmed a 91 of other records
 
 
+def test_a_restarted_partition_is_granted_anew_even_if_its_room_is_the_same() -> None:
+    of = assignment(A)
+    assert of.credit().per_partition == {A: (8, 1)}
+    of.restart(2, A)
+    assert of.credit().per_partition == {A: (8, 2)}
+
+
+def test_a_record_that_owes_nothing_takes_no_room() -> None:
+    of = assignment(A)
+    of.credit()
+    of.took(of.shares[A], 10)
+    of.shares[A].ledger.open(Record(A, 0, 0, None, None), 0, 0.0)
+    assert of.credit().per_partition == {A: (9, 1)}
+
+
 def test_after_a_restart_an_ack_of_the_old_records_does_not_move_the_new_ones() -> None:
     of = assignment(A)
     late = take(of, A, 5)
