@@ -413,7 +413,9 @@ class App:
             else:
                 self._fail(share, failure, next(settles))
         for lane, event, prepared in ready:
-            entry = Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, next(settles))
+            entry = Entry(
+                event, prepared.body, prepared.size, prepared.group, prepared.unique, next(settles), prepared.alike
+            )
             self._offer(share, lane, entry)
 
     def _end_streaks(
@@ -489,7 +491,7 @@ class App:
             settle()
             self.tally.buried(event, cause.code)
 
-        lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid))
+        lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid, prepared.alike))
         streak = (event.route, cause.stage)
         self._streaks[streak] += 1
         if policy is not None and event.route and self._streaks[streak] >= policy.max_consecutive:

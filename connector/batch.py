@@ -29,20 +29,36 @@ class Closed(NamedTuple):
 class _Pile:
     """Entries of one group that wait for company."""
 
-    __slots__ = ("bytes", "entries", "since", "uniques")
+    __slots__ = ("alike", "bytes", "entries", "since", "uniques")
 
     def __init__(self, since: float) -> None:
         self.entries: list[Entry] = []
         self.bytes = 0
         self.uniques: set[str] = set()
+        self.alike: dict[str, str] = {}
         self.since = since
+
+    def clashes(self, entry: Entry) -> bool:
+        """Whether the entry cannot be in one call with those that are here."""
+        if entry.unique is not None and entry.unique in self.uniques:
+            return True
+        return entry.alike is not None and self.alike.get(entry.alike.thing, entry.alike.state) != entry.alike.state
+
+    def add(self, entry: Entry) -> None:
+        """Take it."""
+        self.entries.append(entry)
+        self.bytes += entry.size
+        if entry.unique is not None:
+            self.uniques.add(entry.unique)
+        if entry.alike is not None:
+            self.alike[entry.alike.thing] = entry.alike.state
 
 
 class Batcher:
     """Open batches, one a group.
 
-    Invariant: no batch is over a limit, mixes groups, or holds two entries of one `unique`; entries of a group leave in
-    the order in which they came.
+    Invariant: no batch is over a limit, mixes groups, holds two entries of one `unique` or two that are not `alike`;
+    entries of a group leave in the order in which they came.
     """
 
     def __init__(self, limits: Limits, linger: float) -> None:
@@ -59,15 +75,12 @@ class Batcher:
             if pile.bytes + entry.size > limits.bytes:
                 closed.append(self._close(entry.group, Trigger.BYTES))
                 pile = None
-            elif entry.unique is not None and entry.unique in pile.uniques:
+            elif pile.clashes(entry):
                 closed.append(self._close(entry.group, Trigger.UNIQUE))
                 pile = None
         if pile is None:
             pile = self._piles[entry.group] = _Pile(now)
-        pile.entries.append(entry)
-        pile.bytes += entry.size
-        if entry.unique is not None:
-            pile.uniques.add(entry.unique)
+        pile.add(entry)
         if len(pile.entries) >= limits.entries:
             closed.append(self._close(entry.group, Trigger.COUNT))
         elif pile.bytes >= limits.bytes:

@@ -10,6 +10,13 @@ Settle: TypeAlias = Callable[[], None]
 """Pays one entry's debt in the ledger it was opened in; the first call counts, later ones change nothing."""
 
 
+class Alike(NamedTuple):
+    """What an entry says of a thing that other entries speak of too: in one call all must say the same of it."""
+
+    thing: str
+    state: str
+
+
 class TopicPartition(NamedTuple):
     """A partition of a topic."""
 
@@ -64,13 +71,15 @@ class Event:
 class Prepared:
     """A target's wire form of one event: `body` is the target's own, `size` the bytes it counts against the limits.
 
-    Entries of different `group` never share a call; entries of an equal `unique` (not None) never share one either.
+    Entries of different `group` never share a call; entries of an equal `unique` (not None) never share one either;
+    and entries that say of the same thing that it is another share none (`alike`).
     """
 
     body: Any
     size: int
     group: str = ""
     unique: str | None = None
+    alike: Alike | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +95,7 @@ class Entry:
     group: str
     unique: str | None
     settle: Settle
+    alike: Alike | None = None
 
 
 Batch: TypeAlias = tuple[Entry, ...]

@@ -39,6 +39,7 @@ from pydantic import Field, field_validator
 
 from connector.model import (
     Ack,
+    Alike,
     Batch,
     BatchRefused,
     Entry,
@@ -367,45 +368,6 @@ class PinpointSettings(AwsSettings):
         return batch
 
 
-class _Seat(str):
-    """Where an entry stands in a call. Two seats are equal when they cannot be in one call.
-
-    They cannot when they are of one endpoint, whatever the case of its id, and differ in its spelling or in its
-    Endpoint body, or have the same event id. It is no equivalence: two entries may share a call with each other and
-    neither with a third.
-    """
-
-    __slots__ = ("_body", "_endpoint", "_event", "_folded")
-
-    _body: bytes
-    _endpoint: str
-    _event: str | None
-    _folded: int
-
-    @classmethod
-    def of(cls, endpoint: str, body: str, event: str | None) -> Self:
-        """The seat of an event, or of an update without one, under this endpoint with this body (JSON)."""
-        seat = cls(endpoint if event is None else f"{endpoint} {event}")
-        seat._body = hashlib.blake2b(body.encode(), digest_size=16).digest()
-        seat._endpoint = endpoint
-        seat._event = event
-        seat._folded = hash(endpoint.casefold())
-        return seat
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Seat):
-            return NotImplemented
-        if self._endpoint != other._endpoint:
-            return self._endpoint.casefold() == other._endpoint.casefold()
-        return self._body != other._body or (self._event is not None and self._event == other._event)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return self._folded
-
-
 class Pinpoint:
     """One PutEvents a call. An event is delivered when the reply has 202 for it by endpoint id and event id."""
 
@@ -438,7 +400,8 @@ class Pinpoint:
     def prepare(self, event: Event) -> Prepared:
         """Make {EndpointId, Endpoint, EventId, Event}; the last two are missing for an update without an event.
 
-        The size is that of the JSON which the entry would be alone in a call. The group is the application.
+        The size is that of the JSON which the entry would be alone in a call. The group is the application. In one call
+        an endpoint has one spelling and one Endpoint body, and none of its event ids twice.
 
         Raises:
             Unpublishable: with the field, the reason and a code of ours.
@@ -455,12 +418,14 @@ class Pinpoint:
         size = len(json.dumps(_items([body])))
         if size > self._limits.entry_bytes:
             raise Unpublishable(f"the entry has {size} bytes, a call takes {self._limits.entry_bytes}", "", "TooLarge")
-        endpoint = json.dumps(body["Endpoint"], sort_keys=True)
+        endpoint = body["EndpointId"].casefold()  # Pinpoint takes two spellings for one endpoint
+        said = json.dumps([body["EndpointId"], body["Endpoint"]], sort_keys=True)
         return Prepared(
             body,
             size,
             group=self._application(event.fields),
-            unique=_Seat.of(body["EndpointId"], endpoint, body.get("EventId")),
+            unique=f"{endpoint} {body['EventId']}" if "Event" in body else None,
+            alike=Alike(endpoint, hashlib.blake2b(said.encode(), digest_size=16).hexdigest()),
         )
 
     def _application(self, fields: Mapping[str, Any]) -> str:

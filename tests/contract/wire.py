@@ -39,7 +39,7 @@ def event(fields: Mapping[str, Any], of: Record | None = None) -> Event:
 
 def entry(event: Event, prepared: Prepared) -> Entry:
     """The event ready for the wire, in nobody's ledger."""
-    return Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None)
+    return Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None, prepared.alike)
 
 
 def ready(target: Target, *events: Event) -> tuple[Entry, ...]:

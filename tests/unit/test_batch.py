@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 
 from connector.batch import Batcher, Trigger, halve, pack
-from connector.model import Entry, Event, Limits, Record, TopicPartition
+from connector.model import Alike, Entry, Event, Limits, Record, TopicPartition
 
 LIMITS = Limits(entries=3, bytes=100, entry_bytes=100)
 
 
-def entry(size: int = 1, group: str = "", unique: str | None = None) -> Entry:
+def entry(size: int = 1, group: str = "", unique: str | None = None, alike: Alike | None = None) -> Entry:
     record = Record(TopicPartition("orders", 0), 0, 0, None, None)
-    return Entry(Event(record, "r", "t", {}, "id"), None, size, group, unique, lambda: None)
+    return Entry(Event(record, "r", "t", {}, "id"), None, size, group, unique, lambda: None, alike)
 
 
 def test_a_batch_closes_when_its_last_entry_arrives() -> None:
@@ -59,6 +59,22 @@ def test_entries_of_different_uniques_share_a_batch() -> None:
     assert len(batcher) == 2
 
 
+def test_entries_that_say_different_things_of_one_thing_never_share_a_batch() -> None:
+    batcher = Batcher(LIMITS, 1.0)
+    first, agrees, differs = (entry(alike=Alike("device", state)) for state in ("on", "on", "off"))
+    assert batcher.add(first, 0.0) == []
+    assert batcher.add(agrees, 0.0) == []
+    (closed,) = batcher.add(differs, 0.0)
+    assert (closed.batch, closed.trigger) == ((first, agrees), Trigger.UNIQUE)
+
+
+def test_entries_that_speak_of_different_things_or_of_none_share_a_batch() -> None:
+    batcher = Batcher(Limits(entries=9, bytes=100, entry_bytes=100), 1.0)
+    for alike in (Alike("one", "on"), Alike("other", "off"), None, Alike("one", "on")):
+        assert batcher.add(entry(alike=alike), 0.0) == []
+    assert len(batcher) == 4
+
+
 def test_groups_never_share_a_batch() -> None:
     batcher = Batcher(LIMITS, 1.0)
     batcher.add(entry(group="post"), 0.0)
@@ -87,11 +103,15 @@ def test_the_group_that_has_waited_longest_sets_the_deadline() -> None:
     assert batcher.deadline == 10.75
 
 
-@given(st.lists(st.tuples(st.integers(1, 100), st.sampled_from("ab"), st.sampled_from([None, "u", "v"])), max_size=60))
+ALIKE = st.none() | st.builds(Alike, st.sampled_from("xy"), st.sampled_from("12"))
+PLAN = st.tuples(st.integers(1, 100), st.sampled_from("ab"), st.sampled_from([None, "u", "v"]), ALIKE)
+
+
+@given(st.lists(PLAN, max_size=60))
 def test_no_batch_breaks_a_limit_and_none_loses_or_reorders_an_entry(
-    plan: list[tuple[int, str, str | None]],
+    plan: list[tuple[int, str, str | None, Alike | None]],
 ) -> None:
-    entries = [entry(size, group, unique) for size, group, unique in plan]
+    entries = [entry(*line) for line in plan]
     batches = [closed.batch for closed in pack(entries, LIMITS, Trigger.FLUSH)]
     for batch in batches:
         assert 1 <= len(batch) <= 3
@@ -99,6 +119,8 @@ def test_no_batch_breaks_a_limit_and_none_loses_or_reorders_an_entry(
         assert len({e.group for e in batch}) == 1
         uniques = [e.unique for e in batch if e.unique is not None]
         assert len(uniques) == len(set(uniques))
+        said = {e.alike for e in batch if e.alike is not None}
+        assert len({alike.thing for alike in said}) == len(said)
     for group in "ab":
         packed = [e for batch in batches for e in batch if e.group == group]
         assert packed == [e for e in entries if e.group == group]

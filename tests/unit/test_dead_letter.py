@@ -85,7 +85,7 @@ def letters(producer: FakeProducer, **rest: Any) -> DeadLetters:
 def entry(of: DeadLetters, record: Record = RECORD) -> Entry:
     event = bury(Event(record, "paid", "bus", {}, "orders-3-42/paid"), CAUSE)
     prepared = of.prepare(event)
-    return Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None)
+    return Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None, prepared.alike)
 
 
 def send(of: DeadLetters, *entries: Entry) -> list[Ack]:
