@@ -566,7 +566,11 @@ class App:
                     self._shared.setdefault(topic, []).append((lane, members))
 
     def _share(self, tp: TopicPartition) -> int | None:
-        """What a partition may take of the half that its lanes may fill; None where it shares with nobody."""
+        """What a partition may take of the half that its lanes may fill; None where it shares with nobody.
+
+        Each partition is told of its part of what was left when that was reckoned, and what the others took meanwhile
+        is still on its way: so the lanes may fill up to half of the half more before all of it is heard of.
+        """
         lanes = self._shared.get(tp.topic)
         if not lanes:
             return None

@@ -462,20 +462,16 @@ async def test_topics_that_only_feed_another_target_keep_their_rate_while_one_ta
         async with inside(kafka, text, service, others=[refused]) as daemon:
             await daemon.written(other, 20)
             await daemon.until(lambda: len(service.accepted) > 600 and len(refused.accepted) == 20)
-            with_both = await delivered_in(2.0, service)
+            await keeps_its_rate(daemon, service)
             refused.faults.add(faults.access_denied())
             await daemon.written(other, 20)
             await daemon.until(lambda: daemon.targets["refused"]["held"])
             await asyncio.to_thread(fill, kafka, other, 4, 1500)
             await daemon.until(lambda: daemon.targets["refused"]["open_records"] >= 1500, what="its room is taken")
             await asyncio.sleep(1.0)  # it takes what it can get before the rate is looked at
-            with_one = await delivered_in(2.0, service)
-            assert with_both > 400
-            assert with_one >= 0.9 * with_both
+            await keeps_its_rate(daemon, service)
             assert daemon.targets["refused"]["held"]["code"] == "AccessDeniedException"
-            assert (
-                1500 <= daemon.targets["refused"]["open_records"] <= 2200
-            )  # half, and what was on its way to the loop
+            assert daemon.targets["refused"]["open_records"] <= 3004  # three quarters: see `App._share`
             assert daemon.status["totals"]["dead_lettered"] == 0
             refused.faults.clear()
             await daemon.until(lambda: len(refused.accepted) > 200)
@@ -490,7 +486,7 @@ async def test_topics_that_only_feed_another_target_keep_their_rate_while_one_ta
         async with inside(kafka, text, service, others=[down]) as daemon:
             await daemon.until(lambda: daemon.targets["refused"]["open_records"] >= 1500, what="its room is taken")
             await asyncio.sleep(1.0)
-            assert await delivered_in(2.0, service) >= 720  # 40 calls a second of 10 entries, less a tenth
+            await keeps_its_rate(daemon, service)
 
 
 PACED: Mapping[str, Any] = {"rate_limit": {"calls": "40/s"}}
@@ -521,6 +517,23 @@ async def delivered_in(seconds: float, service: EventBridge) -> int:
     before, began = len(service.accepted), time.monotonic()
     await asyncio.sleep(seconds)
     return round((len(service.accepted) - before) * seconds / (time.monotonic() - began))
+
+
+async def keeps_its_rate(daemon: Inside, service: EventBridge) -> None:
+    """See the service take nine tenths of the `PACED` 800 in some two seconds.
+
+    Who lacks room never does; who only shares a busy machine will, if not in these two seconds then in the next.
+    """
+    rates: list[int] = []
+
+    async def fast() -> bool:
+        rates.append(await delivered_in(2.0, service))
+        return rates[-1] >= 720
+
+    try:
+        await daemon.until(fast, what="720 events in two seconds")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; seen: {rates}") from None
 
 
 async def test_an_expired_token_holds_the_lane_and_it_goes_on_by_itself(kafka: Kafka) -> None:
