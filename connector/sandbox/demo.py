@@ -30,8 +30,9 @@ from connector.report import status_of
 from connector.route import Routes, compile_routes
 from connector.sandbox import faults
 from connector.sandbox.broker import Broker
-from connector.sandbox.eventbridge import REGION, Accepted, EventBridge
+from connector.sandbox.eventbridge import Accepted, EventBridge
 from connector.sandbox.generate import TOPIC, Writer, drafts, fate_in_quickstart, fate_unknown
+from connector.sandbox.modelled import REGION
 from connector.sandbox.prove import Books, Place, Sent, Verdict, payload_digest
 from connector.sandbox.sabotage import SABOTAGES, sabotaged
 from connector.sandbox.table import table

@@ -1,7 +1,7 @@
 """What a simulated service is told to do wrong, request by request: a script of faults, from Python or as JSON."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any, Final, Self
 
@@ -188,6 +188,12 @@ def access_denied(times: int | None = None) -> Fault:
     return Fault("access_denied", times)
 
 
+def _written(line: Fault) -> dict[str, Any]:
+    usual = Fault(line.do)
+    told = {field.name: getattr(line, field.name) for field in fields(line) if field.name != "when"}
+    return {name: value for name, value in told.items() if name == "do" or value != getattr(usual, name)}
+
+
 class Script:
     """The faults that are left, in order. Each request takes its share once."""
 
@@ -202,6 +208,11 @@ class Script:
     def clear(self, do: str | None = None) -> None:
         """Forget the faults of this kind, or all."""
         self._left = [(line, left) for line, left in self._left if do is not None and line.do != do]
+
+    @property
+    def left(self) -> list[dict[str, Any]]:
+        """What is left, as `Fault.of` reads it, without what stands at its default."""
+        return [_written(replace(line, times=times)) for line, times in self._left]
 
     def __iter__(self) -> Iterator[Fault]:
         return (line for line, _ in self._left)

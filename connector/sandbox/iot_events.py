@@ -7,7 +7,7 @@ fails alone.
 
     POST   /inputs/messages      BatchPutMessage
     GET    /inputs/{name}        DescribeInput; POST /inputs CreateInput; DELETE /inputs/{name} DeleteInput
-    …      /_sandbox/            see sandbox/modelled.py
+    …      /_sandbox/            see sandbox/simulator.py
 """
 
 from collections import Counter
@@ -43,6 +43,7 @@ class Accepted:
 class IotEvents(Modelled):
     """The simulated service. `vanished` are the messages it ignored, for it had seen their ids."""
 
+    name: ClassVar[str] = "iot_events"
     serves: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "iotevents-data": ("BatchPutMessage",),
         "iotevents": ("DescribeInput", "CreateInput", "DeleteInput"),
@@ -57,7 +58,7 @@ class IotEvents(Modelled):
         max_batch_bytes: int = MAX_BYTES,
         **more: Any,
     ) -> None:
-        """`more` is what `Modelled` takes: faults, seed, clock."""
+        """`more` is what `Simulator` takes: faults, seed, clock."""
         super().__init__(**more)
         self.inputs = set(inputs)
         self._max_message_bytes = max_message_bytes
@@ -109,7 +110,7 @@ class IotEvents(Modelled):
         if not known:
             self._seen[identity] = now
         taken = Accepted(
-            index=len(self.accepted) + len(self.vanished),
+            index=self.number(),
             request=call.number,
             at=now,
             input=message["inputName"],
@@ -129,7 +130,7 @@ class IotEvents(Modelled):
             failures = [*failures, *[stranger] * fault.by] if fault.by > 0 else failures[: len(failures) + fault.by]
         return {"BatchPutMessageErrorEntries": failures}
 
-    def control(self, call: Call) -> dict[str, Any]:
+    def manage(self, call: Call) -> dict[str, Any]:
         """The few operations on inputs: a preflight and a test need no more."""
         name = call.parameters["inputName"]
         arn = f"arn:aws:iotevents:{REGION}:{ACCOUNT}:input/{name}"

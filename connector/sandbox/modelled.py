@@ -1,49 +1,40 @@
-"""An AWS service of REST and JSON on loopback, driven by botocore's service model, for simulators to build on.
+"""An AWS service of JSON on loopback, driven by botocore's service model, for simulators to build on.
 
 The model says where an operation listens, what its input must look like and which status its reply has. What a
 service takes and answers, each simulator says itself. A member that the model does not know is refused: services
 ignore it, but here it is a mistake of the client.
-
-    GET    /_sandbox/events      what was accepted and what vanished, in order of arrival; ?since=N skips the first N
-    GET    /_sandbox/stats       counts
-    POST   /_sandbox/faults      [{"do": "throttle", "times": 3}, …] goes to the end of the script (sandbox/faults.py)
-    DELETE /_sandbox/faults      forgets the script; ?do=access_denied only that kind
 """
 
 import asyncio
 import base64
 import binascii
 import re
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
-from random import Random
-from types import TracebackType
-from typing import Any, ClassVar, Final, NamedTuple, Self
-from uuid import UUID
+from typing import Any, ClassVar, Final, NamedTuple
 
 import orjson
 from aiohttp import web
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StringShape, StructureShape
 
-from connector.sandbox.faults import Fault, Script
+from connector.sandbox.faults import Fault
+from connector.sandbox.simulator import Simulator
 
 ACCOUNT: Final = "000000000000"
 REGION: Final = "eu-west-1"
-MAX_BODY: Final = 16 * 2**20
 _SIGNED: Final = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=[^/,]+/\d{8}/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
-    r"SignedHeaders=[^,]+, ?Signature=[0-9a-f]{64}"
+    r"(AWS4-HMAC-SHA256 Credential=[^/,]+/\d{8}/[a-z0-9-]+|AWS4-ECDSA-P256-SHA256 Credential=[^/,]+/\d{8})"
+    r"/(?P<service>[a-z0-9-]+)/aws4_request, ?SignedHeaders=[^,]+, ?Signature=[0-9a-f]{64,}"
 )
+"""SigV4, and SigV4a, which has no region in its scope and a longer signature."""
 
 
 class Flaw(NamedTuple):
-    """Where an input leaves its model, and what the model asks for there."""
+    """Where an input leaves its model, and what the model asks for there. `of_type`: the value is of another type."""
 
     where: tuple[str, ...]
     constraint: str
+    of_type: bool = False
 
     def __str__(self) -> str:
         place = ".".join(self.where)
@@ -65,7 +56,7 @@ def flaws(shape: Shape, value: Any, where: tuple[str, ...] = ()) -> Iterator[Fla
     match shape:
         case StructureShape():
             if not isinstance(value, dict):
-                yield Flaw(where, "Member must be an object")
+                yield Flaw(where, "Member must be an object", of_type=True)
                 return
             named = {member.serialization.get("name", name): member for name, member in shape.members.items()}
             for name in shape.required_members:
@@ -78,14 +69,14 @@ def flaws(shape: Shape, value: Any, where: tuple[str, ...] = ()) -> Iterator[Fla
                     yield from flaws(named[key], below, (*where, key))
         case MapShape():
             if not isinstance(value, dict):
-                yield Flaw(where, "Member must be an object")
+                yield Flaw(where, "Member must be an object", of_type=True)
                 return
             for key, below in value.items():
                 yield from flaws(shape.key, key, (*where, key))
                 yield from flaws(shape.value, below, (*where, key))
         case ListShape():
             if not isinstance(value, list):
-                yield Flaw(where, "Member must be a list")
+                yield Flaw(where, "Member must be a list", of_type=True)
                 return
             yield from _bounds(shape, len(value), where, "length")
             for number, below in enumerate(value, 1):
@@ -98,7 +89,7 @@ def _scalar(shape: Shape, value: Any, where: tuple[str, ...]) -> Iterator[Flaw]:
     match shape.type_name:
         case "string":
             if not isinstance(value, str):
-                yield Flaw(where, "Member must be a string")
+                yield Flaw(where, "Member must be a string", of_type=True)
                 return
             yield from _bounds(shape, len(value), where, "length")
             enum = shape.enum if isinstance(shape, StringShape) else []
@@ -112,18 +103,18 @@ def _scalar(shape: Shape, value: Any, where: tuple[str, ...]) -> Iterator[Flaw]:
                 yield Flaw(where, "Member must be Base64 text")
         case "integer" | "long":
             if not isinstance(value, int) or isinstance(value, bool):
-                yield Flaw(where, "Member must be an integer")
+                yield Flaw(where, "Member must be an integer", of_type=True)
                 return
             bits = 31 if shape.type_name == "integer" else 63
             if not -(2**bits) <= value < 2**bits:
                 yield Flaw(where, f"Member must have {bits + 1} bits")
             yield from _bounds(shape, value, where, "value")
-        case "double" | "float":
+        case "double" | "float" | "timestamp":  # these services write a time as epoch seconds
             if not isinstance(value, int | float) or isinstance(value, bool):
-                yield Flaw(where, "Member must be a number")
+                yield Flaw(where, "Member must be a number", of_type=True)
         case "boolean":
             if not isinstance(value, bool):
-                yield Flaw(where, "Member must be a boolean")
+                yield Flaw(where, "Member must be a boolean", of_type=True)
         case _:
             raise NotImplementedError(shape.type_name)
 
@@ -165,8 +156,8 @@ class Call(NamedTuple):
     bytes: int
 
 
-class Modelled:
-    """A simulated service. `accepted` and `vanished` are what it took, whatever it answered.
+class Modelled(Simulator):
+    """A simulated AWS service.
 
     A subclass names its operations (`serves`: service → operations; the first one is what the script of faults bears
     on) and says what they do.
@@ -175,25 +166,9 @@ class Modelled:
     serves: ClassVar[Mapping[str, tuple[str, ...]]]
     throttled: ClassVar[str] = "ThrottlingException"
     denied: ClassVar[str] = "AccessDeniedException"
+    statuses: ClassVar[Mapping[str, int]] = {"throttled": 429, "denied": 403}
     invalid: ClassVar[str]
     message_key: ClassVar[str] = "message"
-
-    def __init__(
-        self,
-        *,
-        faults: Iterable[Fault] = (),
-        seed: int = 0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.faults = Script(faults)
-        self.accepted: list[Any] = []
-        self.vanished: list[Any] = []
-        self.outcomes: Counter[str] = Counter()
-        self.calls = 0
-        self.url = ""
-        self.random = Random(seed)  # chance of faults, and ids that a seed repeats
-        self.clock = clock
-        self._runner: web.AppRunner | None = None
 
     def perform(self, call: Call, beside: Iterable[Fault]) -> dict[str, Any]:
         """Do what the main operation does, and give its reply.
@@ -203,7 +178,7 @@ class Modelled:
         """
         raise NotImplementedError
 
-    def control(self, call: Call) -> dict[str, Any]:
+    def manage(self, call: Call) -> dict[str, Any]:
         """Do what another operation does, and give its reply.
 
         Raises:
@@ -224,82 +199,53 @@ class Modelled:
         """The reply with what the fault does to its shape; it is empty where the service took nothing."""
         return reply
 
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """What /_sandbox/stats says beside the counts."""
-        return {}
+    def routes(self) -> Iterable[web.RouteDef]:
+        """A route for each operation; one for all of them where the service is told the operation by a header."""
+        named = {name: model(service).operation_model(name) for service, names in self.serves.items() for name in names}
+        main = next(iter(named))
+        of_rest = {name: operation for name, operation in named.items() if not _by_header(operation)}
+        for name, operation in of_rest.items():
+            path = re.sub(r"\{([^}]+)\}", lambda found: "{" + found[1].replace("-", "_") + "}", _uri(operation))
+            yield web.route(operation.http["method"], path, self._handler(operation, main=name == main))
+        handlers = {
+            f"{operation.service_model.metadata['targetPrefix']}.{name}": self._handler(operation, main=name == main)
+            for name, operation in named.items()
+            if name not in of_rest
+        }
+        if handlers:
+            yield web.post("/", self._dispatched(named[main], handlers))
 
-    @property
-    def app(self) -> web.Application:
-        """A new aiohttp application of this service."""
-        app = web.Application(client_max_size=MAX_BODY)
-        main = True
-        for service, operations in self.serves.items():
-            of = model(service)
-            for name in operations:
-                operation = of.operation_model(name)
-                path = re.sub(r"\{([^}]+)\}", lambda found: "{" + found[1].replace("-", "_") + "}", _uri(operation))
-                app.router.add_route(operation.http["method"], path, self._handler(operation, main=main))
-                main = False
-        app.add_routes(
-            [
-                web.get("/_sandbox/events", self._events),
-                web.get("/_sandbox/stats", self._stats),
-                web.post("/_sandbox/faults", self._script),
-                web.delete("/_sandbox/faults", self._unscript),
-            ]
-        )
-        return app
+    def _dispatched(self, main: OperationModel, handlers: Mapping[str, Callable[[web.Request], Any]]) -> Any:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            handler = handlers.get(request.headers.get("X-Amz-Target", ""))
+            if handler is not None:
+                reply: web.StreamResponse = await handler(request)
+                return reply
+            self.calls += 1
+            return self._refusal(main, Refused("UnknownOperationException", ""), {"x-amzn-RequestId": self.identity()})
 
-    async def start(self, port: int = 0, host: str = "127.0.0.1") -> str:
-        """Listen, and say where."""
-        self._runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        self.url = f"http://{host}:{self._runner.addresses[0][1]}"
-        return self.url
-
-    async def stop(self) -> None:
-        """Cut every connection and stop listening."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    def identity(self) -> str:
-        """A new UUID, the same for the same seed."""
-        return str(UUID(int=self.random.getrandbits(128), version=4))
+        return handle
 
     def _handler(self, operation: OperationModel, *, main: bool) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
             number, self.calls = self.calls, self.calls + 1
             headers = {"x-amzn-RequestId": self.identity()}
-            try:
-                body = await request.read()
-            except web.HTTPRequestEntityTooLarge:
+            body = await self.body(request)
+            if body is None:
                 self.outcomes["413"] += 1
                 return web.Response(status=413, headers=headers)
             try:
-                _check_signature(request, operation.service_model)
+                _check_signature(request, operation.service_model, self.statuses["denied"])
                 call = Call(operation.name, _parameters(operation, request, body), number, len(body))
                 if main:
                     return await self._main(operation, call, request, headers)
                 self._check_policy(operation)
                 self.refuse(call, _input_flaws(operation, call))
-                reply = self.control(call)
+                reply = self.manage(call)
             except Refused as refused:
-                return self._refusal(refused, headers)
+                return self._refusal(operation, refused, headers)
             self.outcomes[operation.name] += 1
-            return _json(_wire(operation, reply), headers, operation.http.get("responseCode", 200))
+            return _success(operation, _wire(operation, reply), headers)
 
         return handle
 
@@ -316,7 +262,7 @@ class Modelled:
             self.outcomes[whole.do] += 1
             return await self._misbehave(whole, operation, call, request, reply, headers)
         self.outcomes[operation.name] += 1
-        return _json(reply, headers, operation.http.get("responseCode", 200))
+        return _success(operation, reply, headers)
 
     async def _misbehave(
         self,
@@ -327,96 +273,68 @@ class Modelled:
         reply: dict[str, Any],
         headers: dict[str, str],
     ) -> web.StreamResponse:
-        status = operation.http.get("responseCode", 200)
+        if fault.do == "throttle" and fault.seconds:
+            headers["Retry-After"] = f"{fault.seconds:g}"
+        if (refused := self._scripted(fault, operation)) is not None:
+            return _error(operation, self.message_key, refused, headers)
+        written = _success(operation, self.spoil(fault, call, reply), headers)
+        return await self.misbehave(fault, request, written, headers) or written
+
+    def _scripted(self, fault: Fault, operation: OperationModel) -> Refused | None:
+        denied = self.statuses["denied"]
         match fault.do:
             case "throttle":
-                if fault.seconds:
-                    headers["Retry-After"] = f"{fault.seconds:g}"
-                return self._error(self.throttled, "Rate exceeded", headers, 429)
+                return Refused(self.throttled, "Rate exceeded", self.statuses["throttled"])
             case "expired_token":
                 message = "The security token included in the request is expired"
-                return self._error("ExpiredTokenException", message, headers, 403)
+                return Refused("ExpiredTokenException", message, denied)
             case "access_denied":
-                message = f"User: arn:aws:iam::{ACCOUNT}:user/sandbox is not authorized to perform: {operation.name}"
-                return self._error(self.denied, message, headers, 403)
+                user = f"arn:aws:iam::{ACCOUNT}:user/sandbox"
+                return Refused(self.denied, f"User: {user} is not authorized to perform: {operation.name}", denied)
             case "error":
-                return self._error(fault.code, fault.message, headers, fault.status)
-            case "html":
-                page = f"<html><body><h1>{fault.status}</h1></body></html>"
-                return web.Response(status=fault.status, text=page, content_type="text/html")
-            case "too_large":
-                return web.Response(status=413)
-            case "empty":
-                return web.Response(status=status, headers=headers, content_type="application/json")
-            case "broken_json":
-                half = orjson.dumps(reply)
-                body = half[: len(half) // 2]
-                return web.Response(status=status, body=body, headers=headers, content_type="application/json")
-            case "never":
-                await asyncio.Event().wait()
-            case "cut":
-                if request.transport is not None:
-                    request.transport.abort()
-                return web.Response()
-        return _json(self.spoil(fault, call, reply), headers, status)
+                return Refused(fault.code, fault.message, fault.status)
+        return None
 
     def _check_policy(self, operation: OperationModel) -> None:
         for line in self.faults:
             if line.do == "access_denied":
-                raise Refused(self.denied, f"User is not authorized to perform: {operation.name}", 403)
+                message = f"User is not authorized to perform: {operation.name}"
+                raise Refused(self.denied, message, self.statuses["denied"])
 
-    def _refusal(self, refused: Refused, headers: Mapping[str, str]) -> web.Response:
+    def _refusal(self, operation: OperationModel, refused: Refused, headers: Mapping[str, str]) -> web.Response:
         self.outcomes[refused.code] += 1
-        return self._error(refused.code, refused.message, headers, refused.status)
+        return _error(operation, self.message_key, refused, headers)
 
-    def _error(self, code: str, message: str, headers: Mapping[str, str], status: int) -> web.Response:
-        tree = {self.message_key: message, "RequestID": headers["x-amzn-RequestId"]}
-        return _json(tree, {**headers, "x-amzn-ErrorType": code}, status)
 
-    async def _events(self, request: web.Request) -> web.Response:
-        since = int(request.query.get("since", "0"))
-        logs = {"accepted": self.accepted, "vanished": self.vanished}
-        tree = {name: [asdict(event) for event in log if event.index >= since] for name, log in logs.items()}
-        return web.Response(body=orjson.dumps(tree, default=_readable), content_type="application/json")
+def _by_header(operation: OperationModel) -> bool:
+    return bool(operation.service_model.metadata["protocol"] == "json")
 
-    async def _stats(self, _: web.Request) -> web.Response:
-        tree = {
-            "calls": self.calls,
-            "accepted": len(self.accepted),
-            "vanished": len(self.vanished),
-            "outcomes": dict(self.outcomes),
-            **self.state,
-        }
-        return web.Response(body=orjson.dumps(tree), content_type="application/json")
 
-    async def _script(self, request: web.Request) -> web.Response:
-        try:
-            tree = orjson.loads(await request.read())
-            lines = [Fault.of(line) for line in (tree if isinstance(tree, list) else [tree])]
-        except ValueError as error:
-            return web.Response(status=400, text=f"{error}\n")
-        self.faults.add(*lines)
-        return web.Response(status=204)
+def _error(operation: OperationModel, message_key: str, refused: Refused, headers: Mapping[str, str]) -> web.Response:
+    if _by_header(operation):
+        return _json(operation, {"__type": refused.code, "message": refused.message}, headers, refused.status)
+    tree = {message_key: refused.message, "RequestID": headers["x-amzn-RequestId"]}
+    return _json(operation, tree, {**headers, "x-amzn-ErrorType": refused.code}, refused.status)
 
-    async def _unscript(self, request: web.Request) -> web.Response:
-        self.faults.clear(request.query.get("do"))
-        return web.Response(status=204)
+
+def _success(operation: OperationModel, tree: Any, headers: Mapping[str, str]) -> web.Response:
+    return _json(operation, tree, headers, int(operation.http.get("responseCode", 200)))
 
 
 def _uri(operation: OperationModel) -> str:
     return str(operation.http["requestUri"])
 
 
-def _check_signature(request: web.Request, service: ServiceModel) -> None:
+def _check_signature(request: web.Request, service: ServiceModel, status: int) -> None:
     """Presence and scope only: whether the secret is right is for AWS to say."""
     given = request.headers.get("Authorization", "")
     signed = _SIGNED.fullmatch(given)
     if signed is None or "X-Amz-Date" not in request.headers:
         code = "IncompleteSignatureException" if given else "MissingAuthenticationTokenException"
-        raise Refused(code, "Missing Authentication Token", 403)
+        raise Refused(code, "Missing Authentication Token", status)
     if signed["service"] != service.signing_name:
         wanted = f"Credential should be scoped to correct service: '{service.signing_name}'."
-        raise Refused("InvalidSignatureException", wanted, 403)
+        raise Refused("InvalidSignatureException", wanted, status)
 
 
 def _parameters(operation: OperationModel, request: web.Request, body: bytes) -> dict[str, Any]:
@@ -463,14 +381,7 @@ def _wire(operation: OperationModel, reply: dict[str, Any]) -> Any:
     return reply[payload] if payload is not None else reply
 
 
-def _readable(value: Any) -> Any:
-    if not isinstance(value, bytes):
-        raise TypeError
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-
-
-def _json(tree: Any, headers: Mapping[str, str], status: int) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(tree), headers=headers, content_type="application/json")
+def _json(operation: OperationModel, tree: Any, headers: Mapping[str, str], status: int) -> web.Response:
+    version = operation.service_model.metadata.get("jsonVersion")
+    kind = f"application/x-amz-json-{version}" if _by_header(operation) else "application/json"
+    return web.Response(status=status, body=orjson.dumps(tree), headers={**headers, "Content-Type": kind})

@@ -7,7 +7,7 @@ fails the call.
 
     POST   /v1/apps/{id}/events  PutEvents
     GET    /v1/apps/{id}         GetApp; POST /v1/apps CreateApp; DELETE /v1/apps/{id} DeleteApp
-    …      /_sandbox/            see sandbox/modelled.py
+    …      /_sandbox/            see sandbox/simulator.py
 """
 
 import json
@@ -49,6 +49,7 @@ class Accepted:
 class Pinpoint(Modelled):
     """The simulated service. `vanished` are the events it answered with 202 and dropped."""
 
+    name: ClassVar[str] = "pinpoint"
     serves: ClassVar[Mapping[str, tuple[str, ...]]] = {"pinpoint": ("PutEvents", "GetApp", "CreateApp", "DeleteApp")}
     throttled: ClassVar[str] = "TooManyRequestsException"
     denied: ClassVar[str] = "ForbiddenException"
@@ -56,7 +57,7 @@ class Pinpoint(Modelled):
     message_key: ClassVar[str] = "Message"
 
     def __init__(self, applications: Iterable[str] = ("shop",), **more: Any) -> None:
-        """`more` is what `Modelled` takes: faults, seed, clock."""
+        """`more` is what `Simulator` takes: faults, seed, clock."""
         super().__init__(**more)
         self.applications = set(applications)
         shape = model("pinpoint").shape_for
@@ -160,7 +161,7 @@ class Pinpoint(Modelled):
         self, call: Call, endpoint_id: str, endpoint: Any, event_id: str | None, event: Any, *, vanishes: bool
     ) -> None:
         taken = Accepted(
-            index=len(self.accepted) + len(self.vanished),
+            index=self.number(),
             request=call.number,
             at=self.clock(),
             bytes=call.bytes,
@@ -189,7 +190,7 @@ class Pinpoint(Modelled):
                 del results[name]["EventsItemResponse"][event]
         return reply
 
-    def control(self, call: Call) -> dict[str, Any]:
+    def manage(self, call: Call) -> dict[str, Any]:
         """The few operations on projects: a preflight and a test need no more."""
         if call.operation == "CreateApp":
             name = call.parameters["CreateApplicationRequest"]["Name"]
