@@ -12,11 +12,11 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential bench lock clean chaos image
+.PHONY: help setup run check lint types test mutate differential bench bench-daemon lock clean chaos image
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@printf '\n  make run ARGS="--records 5000"   stop after 5000 records and print what was proved\n'
 	@printf '  make run CONFIG=my.yaml          run the daemon on your own config\n'
 	@printf '  make test ARGS="-k ledger"       options for pytest\n'
@@ -59,6 +59,9 @@ differential: $(VENV)/.differential ## hold the expressions against two other CE
 
 bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
 	$(BIN)/python -m tests.bench.mapping $(ARGS)
+
+bench-daemon: $(VENV)/.dev ## what the whole daemon costs, beside a plain script, another tool and the limit (ARGS=--short)
+	$(BIN)/python -m tests.bench.daemon $(ARGS)
 
 lock: $(VENV)/.dev ## write the four locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock

@@ -1,0 +1,391 @@
+"""`make bench`: what the whole daemon costs, beside a plain script, another tool and the limit, all in the same run.
+
+Each round runs every candidate once, one after the other, on the same preloaded topic of a real Kafka on loopback; a
+ratio is made within its round, so a busy machine moves all of it alike. The median of the rounds is printed with its
+spread, and written to a JSON file and a plot. Nothing here asserts a time of any machine.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+from tests.bench.carry import ENVIRONMENT, Cost, Stub, carry, fill, stream, stub
+from tests.bench.plot import draw
+from tests.kafka.broker import missing, running
+
+OUT: Final = Path("build/bench")
+ROUTE: Final[Mapping[str, Any]] = {
+    "match": {"value": {"status": ["PAID", "SHIPPED"]}},
+    "map": {"Source": "com.acme.${value.channel}", "DetailType": "Order ${value.status}", "Detail": "${value}"},
+}
+MQ_BRIDGE: Final = "mq-bridge==1.2.0"
+MQ_BRIDGE_RUN: Final = "import sys, mq_bridge; mq_bridge.Route.from_file(sys.argv[1]).run()"
+
+Rows = dict[str, list[Cost]]
+
+
+class Bench:
+    """A broker, a folder, and the candidates that run against them."""
+
+    def __init__(self, bootstrap: str, folder: Path, log: Callable[[str], None]) -> None:
+        self.bootstrap = bootstrap
+        self._folder = folder
+        self.log = log
+        self._topics: dict[tuple[int, int, int], str] = {}
+        self._rival = self._install()
+
+    def topic(self, records: int, size: int = 600, partitions: int = 4) -> str:
+        """A topic that holds these records, filled on the first call."""
+        kind = (records, size, partitions)
+        if kind not in self._topics:
+            self._topics[kind] = f"orders-{size}b-{partitions}p-{records}"
+            fill(self.bootstrap, self._topics[kind], records, size, partitions)
+        return self._topics[kind]
+
+    def config(self, topic: str, endpoint: str, **changes: Any) -> list[str]:
+        """The daemon's command, with a config and a group of its own. `changes` merge into the config's top level."""
+        name = uuid.uuid4().hex[:8]
+        target = {"type": "eventbridge", "region": "eu-west-1", "event_bus": "orders", "endpoint_url": endpoint}
+        routes = [{"name": "paid", "topics": [topic], "targets": ["bus"], **ROUTE}]
+        config = {
+            "version": 1,
+            "kafka": {"bootstrap_servers": self.bootstrap, "group_id": f"ours-{name}"},
+            "targets": {"bus": {**target, **changes.pop("target", {})}},
+            "routes": routes,
+            "unrouted": "skip",
+            "dead_letters": {"topic": "dead"},
+            "admin": {"listen": "127.0.0.1:0"},
+            "log": {"level": "warning"},
+            **changes,
+        }
+        file = self._folder / f"{name}.yaml"
+        file.write_text(json.dumps(config))  # JSON is YAML
+        return [sys.executable, "-m", "connector", "run", str(file)]
+
+    def ours(self, topic: str, records: int, *, stub_options: tuple[str, ...] = (), **keys: Any) -> Cost:
+        """The daemon carries a topic."""
+        members, idle = keys.pop("members", 1), keys.pop("idle", 0.0)
+        with stub(*stub_options) as target:
+            command = self.config(topic, target.endpoint, **keys)
+            return carry(command, target, records, self._folder / "ours.log", members=members, idle=idle)
+
+    def script(self, topic: str, records: int) -> Cost:
+        """The plain script carries it."""
+        with stub() as target:
+            group = f"script-{uuid.uuid4().hex[:8]}"
+            command = [sys.executable, "-m", "tests.bench.script", self.bootstrap, topic, group, target.endpoint]
+            return carry(command, target, records, self._folder / "script.log")
+
+    def mq_bridge(self, topic: str, records: int) -> Cost | None:
+        """mq-bridge carries it, ten documents a signed call; None where it is not installed."""
+        if self._rival is None:
+            return None
+        with stub() as target:
+            command = [str(self._rival), "-c", MQ_BRIDGE_RUN, str(self._bridge(topic, target))]
+            return carry(command, target, records, self._folder / "mq-bridge.log")
+
+    def _bridge(self, topic: str, target: Stub) -> Path:
+        keys = {"region": "eu-west-1", "service": "events", "access_key": "test", "secret_key": "test"}
+        entry = '{"Source":"com.acme.web","DetailType":"Order PAID","EventBusName":"orders","Detail":{document}}'
+        bulk = {
+            "url": target.endpoint,
+            "headers": {"X-Amz-Target": "AWSEvents.PutEvents"},
+            "auth": {"aws_sigv4": keys},
+            "upsert": {
+                "path": "/",
+                "format": "json_array",
+                "content_type": "application/x-amz-json-1.1",
+                "envelope": '{"Entries":{documents}}',
+                "document": entry,
+                "max_documents": 10,
+                "result": {"items": {"path": "/Entries", "error": "/ErrorCode"}},
+            },
+        }
+        kafka = {"url": self.bootstrap, "topic": topic, "group_id": f"mqb-{uuid.uuid4().hex[:8]}"}
+        route = {"input": {"kafka": kafka}, "output": {"http_bulk": bulk}, "batch_size": 500, "concurrency": 16}
+        file = self._folder / f"bridge-{uuid.uuid4().hex[:8]}.json"
+        file.write_text(json.dumps(route))
+        return file
+
+    def _install(self) -> Path | None:
+        """mq-bridge in an environment of its own: it must not meet our packages."""
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "connector-bench" / MQ_BRIDGE
+        python = home / "bin" / "python"
+        if not python.exists():
+            made = [[sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "-q", MQ_BRIDGE]]
+            if any(subprocess.run(step, capture_output=True, timeout=300, check=False).returncode for step in made):
+                self.log(f"{MQ_BRIDGE} cannot be installed here: left out")
+                return None
+        return python
+
+    def floor(self, *given: object) -> float:
+        """CPU microseconds a record of something alone (tests.bench.floor)."""
+        command = [sys.executable, "-m", "tests.bench.floor", *map(str, given)]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=ENVIRONMENT)
+        return float(said.stdout) * 1e6
+
+    def group(self) -> str:
+        """A name for a group that is used once."""
+        return f"floor-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def bench(log: Callable[[str], None]) -> Iterator[Bench]:
+    """A broker for one run."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, running(Path(folder)) as broker:
+        yield Bench(broker.bootstrap, Path(folder), log)
+
+
+class Found:
+    """What was measured: µs of CPU a record, by candidate, one number a round."""
+
+    def __init__(self) -> None:
+        self.micros: dict[str, list[float]] = {}
+        self.rest: dict[str, Any] = {}
+
+    def add(self, name: str, micros: float) -> float:
+        """Note a round's number."""
+        self.micros.setdefault(name, []).append(micros)
+        return micros
+
+    def ratio(self, name: str, to: str) -> list[float]:
+        """A ratio in each round that has both."""
+        return [a / b for a, b in zip(self.micros.get(name, ()), self.micros.get(to, ()), strict=False)]
+
+
+def spread(values: list[float]) -> str:
+    """Median, and the range."""
+    return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})" if values else "–"
+
+
+def main_part(world: Bench, found: Found, rounds: int, records: int) -> None:
+    """EventBridge, 600 B, one member, beside everything else."""
+    topic = world.topic(records)
+    for turn in range(rounds):
+        last = turn == rounds - 1
+        with stub() as target:
+            signed = world.floor("signed", target.endpoint, 600, 3000)
+            boto = world.floor("boto", target.endpoint, 600, 1000)
+        found.add("bare signed calls", signed / 10)
+        found.add("bare aioboto3 calls", boto / 10)
+        found.add("consume alone", world.floor("consume", world.bootstrap, topic, world.group(), records))
+        found.add("consume + orjson.loads", world.floor("decode", world.bootstrap, topic, world.group(), records))
+        ours = world.ours(topic, records, idle=10.0 if last else 0.0)
+        found.add("connector", ours.micros)
+        script = world.script(topic, records)
+        found.add("plain script", script.micros)
+        rival = world.mq_bridge(topic, records)
+        if rival is not None:
+            found.add("mq-bridge", rival.micros)
+        for name, cost in (("connector", ours), ("plain script", script), ("mq-bridge", rival)):
+            if cost is not None:
+                found.rest.setdefault("runs", {}).setdefault(name, []).append(
+                    {"rate": cost.rate, "rss_mb": cost.rss_mb, "start_s": cost.start_s}
+                )
+        if last:
+            found.rest["idle"] = ours.idle
+        world.log(f"round {turn + 1}: " + ", ".join(f"{name} {each[-1]:.1f} µs" for name, each in found.micros.items()))
+
+
+def curve(world: Bench, found: Found, name: str, points: Mapping[str, Callable[[], Cost]], rounds: int) -> None:
+    """Several points in turn, as ratios to the first of them in the same round."""
+    rows: dict[str, list[float]] = {point: [] for point in points}
+    for _ in range(rounds):
+        for point, run in points.items():
+            rows[point].append(run().micros)
+        world.log(f"{name}: " + ", ".join(f"{point} {each[-1]:.1f} µs" for point, each in rows.items()))
+    first = next(iter(rows.values()))
+    found.rest.setdefault("curves", {})[name] = {
+        point: {"micros": median(each), "ratios": [a / b for a, b in zip(each, first, strict=True)]}
+        for point, each in rows.items()
+    }
+
+
+def curves(world: Bench, found: Found, rounds: int, records: int) -> None:
+    """What the cost of a record depends on."""
+    topic = world.topic(records)
+
+    def routes(count: int) -> list[Any]:
+        others = [
+            {
+                **ROUTE,
+                "name": f"other-{n}",
+                "match": {"value": {"status": [f"S{n}"]}},
+                "topics": [topic],
+                "targets": ["bus"],
+            }
+            for n in range(count - 1)
+        ]
+        return [*others, {"name": "paid", "topics": [topic], "targets": ["bus"], **ROUTE}]
+
+    def run(**keys: Any) -> Callable[[], Cost]:
+        return lambda: world.ours(topic, records, **keys)
+
+    def sized(size: int) -> Callable[[], Cost]:
+        count = max(2000, min(records, records * 600 // size))
+        return lambda: world.ours(world.topic(count, size), count)
+
+    def split(partitions: int) -> Callable[[], Cost]:
+        return lambda: world.ours(world.topic(records, 600, partitions), records)
+
+    def opened(limit: int) -> Callable[[], Cost]:
+        limits = {"max_open_records": limit, "max_open_per_partition": limit, "max_open_bytes": "512MiB"}
+        limits["max_uncommitted_per_partition"] = limit * 2
+        return run(limits=limits, stub_options=("--delay", "0.008"), target={"max_in_flight": 16})
+
+    curve(world, found, "routes, one matches", {str(n): run(routes=routes(n)) for n in (1, 10, 100)}, rounds)
+    curve(world, found, "bytes of a record", {str(n): sized(n) for n in (200, 600, 4096, 65536)}, rounds)
+    curve(world, found, "partitions", {str(n): split(n) for n in (1, 10, 100, 1000)}, rounds)
+    curve(world, found, "open records", {str(n): opened(n) for n in (1000, 10_000, 100_000)}, rounds)
+    orders = {"none": run(), "key": run(target={"order": "key"}), "1 % refused": run(stub_options=("--refuse", "10"))}
+    curve(world, found, "order and refusals", orders, rounds)
+
+
+def members(world: Bench, found: Found, rounds: int, records: int) -> None:
+    """Records a second of one member and of two."""
+    topic = world.topic(records)
+    rates = []
+    for _ in range(rounds):
+        one, two = (world.ours(topic, records, members=count).rate for count in (1, 2))
+        rates.append(two / one)
+    found.rest["two members"] = rates
+
+
+def latency(world: Bench, found: Found) -> None:
+    """Seconds from produce to ack at fixed rates, linger 100 ms."""
+    for rate in (100, 1000, 10_000):
+        topic = f"stream-{rate}"
+        fill(world.bootstrap, topic, 200, 600, 4)
+        with stub("--latency") as target:
+            with (OUT / "latency.log").open("wb") as out:
+                command = world.config(topic, target.endpoint)
+                process = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT)
+            try:
+                _until(lambda target=target: target.taken >= 200)  # type: ignore[misc]  # bound now
+                sent = stream(world.bootstrap, topic, rate, 8.0)
+                _until(lambda target=target, sent=sent: target.taken >= 200 + sent)  # type: ignore[misc]  # likewise
+                found_ms = [
+                    seconds * 1000 for seconds in target.close()[200 + rate :]
+                ]  # the first second is not counted
+            finally:
+                process.terminate()
+                process.wait(20)
+        cuts = quantiles(found_ms, n=100)
+        found.rest.setdefault("latency_ms", {})[str(rate)] = {"p50": cuts[49], "p99": cuts[98]}
+        world.log(f"latency at {rate}/s: p50 {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms")
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        if time.monotonic() > deadline:
+            raise SystemExit("a run did not get through within 60 s")
+        time.sleep(0.01)
+
+
+def table(found: Found) -> Iterator[tuple[str, str, str, bool | None]]:
+    """What, the goal, what was found, and whether it is met."""
+
+    def one(name: str, to: str, goal: str, good: Callable[[float], bool], *, inverse: bool = False) -> Any:
+        ratios = found.ratio(to, name) if inverse else found.ratio(name, to)
+        return goal, spread(ratios), good(median(ratios)) if ratios else None
+
+    yield (
+        "the script's call to a bare aioboto3 call",
+        "",
+        spread(found.ratio("plain script", "bare aioboto3 calls")),
+        None,
+    )
+    yield "cheaper than the plain script", *one("connector", "plain script", "≥ 4", lambda r: r >= 4, inverse=True)
+    yield "to mq-bridge", *one("connector", "mq-bridge", "≤ 1.5", lambda r: r <= 1.5)
+    yield "to bare signed calls", *one("connector", "bare signed calls", "≤ 2", lambda r: r <= 2)
+    if "idle" in found.rest:
+        yield "idle, of a core", "≤ 1 %", f"{found.rest['idle']:.2%}", found.rest["idle"] <= 0.01
+    for rate, cuts in found.rest.get("latency_ms", {}).items():
+        good = cuts["p99"] <= 150 if rate == "1000" else None
+        goal = "p99 ≤ 150 ms" if rate == "1000" else ""
+        yield f"latency at {rate}/s, linger 100 ms", goal, f"p50 {cuts['p50']:.0f}, p99 {cuts['p99']:.0f} ms", good
+    if rates := found.rest.get("two members"):
+        yield "two members to one, records/s", "≥ 1.7", spread(rates), median(rates) >= 1.7
+    bounds = {"routes, one matches": (0.0, 1.5), "partitions": (0.8, 1.2), "open records": (0.8, 1.2)}
+    for name, points in found.rest.get("curves", {}).items():
+        low, high = bounds.get(name, (0.0, 0.0))
+        for point, row in points.items():
+            ratio = median(row["ratios"])
+            goal = (f"≤ {high}" if not low else f"{low}–{high}") if high else ""
+            yield f"{name}: {point}", goal, spread(row["ratios"]), (low <= ratio <= high) if high else None
+
+
+def show(found: Found) -> list[str]:
+    """Print the table, write the file and the plot; what misses its goal."""
+    print(f"\n{'µs of CPU a record':34}{'median':>9}{'least':>9}{'most':>9}")
+    for name, each in sorted(found.micros.items(), key=lambda row: median(row[1])):
+        print(f"{name:34}{median(each):9.1f}{min(each):9.1f}{max(each):9.1f}")
+    print(f"\n{'what':44}{'goal':>14}  {'found, median (range)':26}")
+    missed = []
+    for what, goal, said, good in table(found):
+        print(f"{what:44}{goal:>14}  {said:26}{'' if good is None else 'met' if good else 'MISSED'}")
+        if good is False:
+            missed.append(what)
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "daemon.json").write_text(json.dumps({"micros": found.micros, **found.rest}, indent=1))
+    (OUT / "daemon.svg").write_text(draw({name: median(each) for name, each in found.micros.items()}, found.rest))
+    return missed
+
+
+def main() -> int:
+    """Measure and print; the short form ends with 1 where a ratio has collapsed."""
+    asked = argparse.ArgumentParser(prog="make bench-daemon ARGS=…")
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--records", type=int, default=60_000)
+    asked.add_argument("--parts", default="main,curves,members,latency")
+    asked.add_argument("--short", action="store_true", help="one round, few records, generous bounds: for CI")
+    options = asked.parse_args()
+    if why := missing():
+        print(why, file=sys.stderr)
+        return 1
+    OUT.mkdir(parents=True, exist_ok=True)
+    found = Found()
+    parts = options.parts.split(",")
+    with bench(lambda line: print(line, file=sys.stderr, flush=True)) as world:
+        if options.short:
+            main_part(world, found, 1, 20_000)
+        else:
+            if "main" in parts:
+                main_part(world, found, options.rounds, options.records)
+            if "curves" in parts:
+                curves(world, found, max(1, options.rounds - 1), options.records // 2)
+            if "members" in parts:
+                members(world, found, options.rounds, options.records * 2)
+            if "latency" in parts:
+                latency(world, found)
+    show(found)
+    return collapsed(found) if options.short else 0
+
+
+def collapsed(found: Found) -> int:
+    """Whether the daemon has become many times dearer than it is: a mistake, not a busy machine."""
+    cheaper, floor = (
+        median(found.ratio("plain script", "connector")),
+        median(found.ratio("connector", "bare signed calls")),
+    )
+    print(f"\nthe plain script costs {cheaper:.2f} times as much; bare signed calls cost 1/{floor:.1f} of it")
+    return int(cheaper < COLLAPSED)
+
+
+COLLAPSED: Final = 0.3
+"""The plain script costs more than this many times the daemon's CPU, or something is wrong with the daemon."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
