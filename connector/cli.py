@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from connector import __version__
+from connector.complaints import nearest
 from connector.load import compiled, load
 from connector.render import counted, machine, summary, text
 from connector.settings import Loaded
@@ -223,15 +224,25 @@ def schema(format: Annotated[Shape, typer.Option(help="json for editors, markdow
 
 
 @cli.command()
-def explain(code: Annotated[str, typer.Argument(help="A code that check printed, such as CFG024")]) -> None:
-    """What a code means and how to mend it."""
+def explain(
+    code: Annotated[str | None, typer.Argument(help="What check, try or a dead letter said", metavar="CODE")] = None,
+) -> None:
+    """What a code means and how to mend it; without a code, the list of all."""
     from connector import explain as codes
 
+    if code is None:
+        typer.echo("\n".join(f"{one:20} {codes.ALL[one].partition(chr(10))[0]}" for one in sorted(codes.ALL)))
+        return
     told = codes.explain(code)
     if told is None:
-        typer.echo(f"there is no code {code}; the codes are {', '.join(sorted(codes.ALL))}", err=True)
-        raise typer.Exit(2)
-    typer.echo(f"{code.upper()}: {told}")
+        close = nearest(code, codes.ALL)
+        hint = f"did you mean {close}? " if close else ""
+        typer.echo(
+            f"there is no code {code}: {hint}`connector explain` lists all. A service's own codes are in docs/targets",
+            err=True,
+        )
+        raise typer.Exit(USAGE)
+    typer.echo(f"{codes.meant(code)}: {told}")
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""What each code of the config's checks means, and how to mend it: `connector explain CODE`."""
+"""What each code means, and how to mend it: `connector explain CODE`. The codes of a config, and those of a record."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -114,11 +114,94 @@ It works as long as the service answers.""",
 Nothing is ever sent to it, but its preflight would run.""",
 }
 
+OF_RECORDS: Final[Mapping[str, str]] = {
+    "NotJSON": """A record's value or key is no JSON, or what a map made has no JSON form.
+The whole record follows on_error, once and not by route. Where a topic holds something else, say so: topics: {NAME:
+{format: string}}, or bytes; key_format is for the key. NaN, a number beyond a double, half a surrogate pair, a byte
+order mark and more than 1024 levels are no JSON either.""",
+    "NotUTF8": """Bytes that are no UTF-8, or text that cannot become it.
+Of a record's value or key: `format: bytes` (or `key_format: bytes`) gives it as base64 text. Of a target's field: the
+text holds half of a surrogate pair, and the service would refuse the whole call for it.""",
+    "Unrouted": """No route takes the record, and `unrouted` is not skip.
+`connector try` says of each route which condition failed. Add a route, one with fallback: true, or unrouted: skip.""",
+    "MissingField": """An expression reads a field that the record does not have.
+Where it may be missing, write value.?name: alone in a leaf it drops its key, .orValue(x) says what stands in. Where it
+must be there, the record follows on_error.""",
+    "WrongType": """A value has another type than the expression, or the field of the target, takes.
+Nothing is cast on its own: int(…), double(…), string(…), bool(…) cast, millis(…) makes a time of epoch milliseconds,
+json.encode(…) makes text of a list or a map. Null has no fields: value.?a.?b reads through it.""",
+    "BadValue": """A value of the right type that cannot be read.
+int("abc"), timestamp("yesterday"), json.decode of what is no JSON, text that is no Unicode. Look before you cast:
+value.n.matches("^[0-9]+$") ? int(value.n) : 0.""",
+    "OutOfRange": """A number, an index or a time beyond what there can be.
+list[5] of four elements (list[?5] may be absent), a substring outside its text, a time outside the years 1 to 9999, a
+number beyond what the target's field takes.""",
+    "DivideByZero": """An int is divided by zero.
+Write the choice: value.n == 0 ? 0 : value.sum / value.n. Doubles divide by IEEE 754 and never fail.""",
+    "TooLarge": """Too large, for an expression or for the target.
+An expression may make values of 16 Mi elements and run loops inside each other for five million steps. A target takes
+what its service takes; `connector try` prints the size and the limit. Map less of the record.""",
+    "TooDeep": """Lists and maps nest too deep to be compared or written.
+Map a part of the record, or write it as text: json.encode(…) of what is inside.""",
+    "TooLong": """A text has more characters than the target's field takes.
+Shorten it in the map: value.name.substring(0, 100), where every value is that long; or take another field.""",
+    "TooMany": """More entries than the target's field takes.
+Map the ones that matter, by name.""",
+    "Missing": """A field that the target needs is empty or absent.
+Say in `map` what stands in for it: ${value.?name.orValue("none")}.""",
+    "UnknownField": """A field that the target's API does not have.
+Keys of `map` are spelled as the API's reference spells them, in this case too.""",
+    "NotAllowed": """A value that is not one of those that the target's field takes.
+The message lists them.""",
+    "NotFinite": """NaN, Infinity, or a number beyond a double: JSON has none of them.
+Divisions of doubles by zero make them. Write a choice around the division.""",
+    "NotAnObject": """The target wants a JSON object here.
+Put the value under a name: Detail: {lines: '${value.lines}'}.""",
+    "MalformedJson": """Text that stands for JSON, and is none.
+A text as Detail or payload is sent as it is. Map the value itself, ${value}, and it is written as JSON.""",
+    "DuplicateKey": """Text that stands for JSON has an object with the same key twice.
+Readers differ in which of the two counts. ${json.decode(value.text)} takes the last one.""",
+    "IntegerOutOfRange": """An integer beyond 64 bits.
+Other readers would round it. Send it as text: ${string(value.id)}.""",
+    "BadTime": """What stands for a time is none.
+RFC 3339 text with a zone (2026-01-31T12:00:00Z), or a time: ${millis(value.ms)}, ${timestamp(value.text)}.""",
+    "ReservedSource": """EventBridge keeps sources that begin with aws. for AWS services.
+Take a name of your own: Source: com.acme.shop.""",
+    "BadTraceHeader": """TraceHeader is no AWS X-Ray header.
+It looks like Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1.""",
+    "BadBusName": """EventBusName is neither the name nor the ARN of an event bus.""",
+    "UnlistedBus": """EventBusName was computed, and `event_buses` does not list it.
+PutEvents answers success for a bus that does not exist, so only listed buses, which are looked after, are sent to.""",
+    "BadInputName": """inputName is no name of an IoT Events input.
+Letters, digits, `_`, `.` and `-`.""",
+    "BadMessageId": """messageId is not 1 to 64 letters, digits, `_` and `-`.
+${uuid5(…)} makes one of any text.""",
+    "BadEndpointId": """EndpointId holds `$`, `{` or `}`, which Pinpoint does not take.""",
+    "Unpublishable": """The target could never take this event.
+The reason stands beside the code.""",
+    "Timeout": """No answer in time.
+The service may have taken the events: they are sent again, with the same ids. request_timeout of the target says how
+long a call may take.""",
+    "ProtocolError": """An answer that cannot be read as an acknowledgement.
+Another length than the call's, without the expected keys, no JSON: not acknowledged means not delivered, so the events
+are sent again. A proxy between here and the service is the usual cause.""",
+    "MSG_SIZE_TOO_LARGE": """The dead-letter topic does not take a record of this size.
+Raise the topic's max.message.bytes to what the source topics take, or set dead_letters.oversize: reference.""",
+}
+"""What is said of one record, event or call: in dead letters, logs, /status and `connector try`. Codes that are neither
+here nor above are the service's own words."""
 
-ALL: Final[Mapping[str, str]] = {**EXPLAIN, **mapping.EXPLAIN}
-"""The codes of the config and of its two languages."""
+ALL: Final[Mapping[str, str]] = {**EXPLAIN, **mapping.EXPLAIN, **OF_RECORDS}
+"""The codes of the config, of its two languages, and of records."""
+
+_FOLDED: Final = {code.upper(): code for code in ALL}
+
+
+def meant(code: str) -> str | None:
+    """The code as it is written, whatever its case; None where there is no such code."""
+    return code if code in ALL else _FOLDED.get(code.upper())
 
 
 def explain(code: str) -> str | None:
     """The explanation of a code, None where there is no such code."""
-    return ALL.get(code.upper())
+    return ALL.get(meant(code) or "")

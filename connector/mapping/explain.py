@@ -1,9 +1,79 @@
-"""What each code of the expression language and of `map` means: `connector explain CODE`."""
+"""What each code of patterns, of expressions and of `map` means: `connector explain CODE`."""
 
 from collections.abc import Mapping
 from typing import Final
 
 EXPLAIN: Final[Mapping[str, str]] = {
+    "PAT001": """A pattern is a map of the record's fields.
+They are topic, partition, offset, timestamp, key, headers and value:
+  match: {headers: {event-type: [{prefix: "order."}]}, value: {status: [PAID]}}""",
+    "PAT002": """An empty map in a pattern.
+It says nothing, and EventBridge refuses it. To take every record, leave `match` out. To ask that a field is there,
+name something in it: user: {id: [{exists: true}]}.""",
+    "PAT003": """A field's name that is no text.
+Put the name in quotes.""",
+    "PAT004": """A field that no record has.
+A record has topic, partition, offset, timestamp (epoch milliseconds), key, headers and value. What the producer sent is
+under value. A dot is part of a name, and no path.
+  wrong   status: [PAID]        value.status: [PAID]
+  right   value: {status: [PAID]}""",
+    "PAT005": """Values that are not in a list.
+The values of a field are always a list, even when there is one; an operator stands inside that list.
+  wrong   status: PAID          status: {prefix: "P"}
+  right   status: [PAID]        status: [{prefix: "P"}]""",
+    "PAT006": """An empty list.
+It could never match, and EventBridge refuses it. List a value, or leave the field out to accept all.""",
+    "PAT007": """An operator that does not exist.
+There are prefix, suffix, equals-ignore-case, anything-but, numeric, exists, cidr and wildcard, spelled with hyphens.
+What they cannot say goes into `when`, which is one CEL condition.""",
+    "PAT008": """No operator, or several, in one matcher.
+[{prefix: a}, {suffix: z}] means either. Two conditions on one field that must both hold are a wildcard, "a*z", or go
+into `when`; a range of numbers is one numeric.""",
+    "PAT009": """An operator with an operand of the wrong type.
+prefix, suffix, equals-ignore-case, wildcard and cidr take text, exists takes true or false. prefix and suffix also take
+a list of texts, or {equals-ignore-case: text}.""",
+    "PAT010": """A numeric that cannot be read.
+It is a list of a sign in quotes and a number: ["=", 5], [">", 5]; a range has the lower bound first:
+[">=", 5, "<", 10]. The signs are = < <= > >=; "not equal" is anything-but.""",
+    "PAT011": """A numeric range without any number in it.
+The lower bound must be less than the upper one. For one number write ["=", 5].""",
+    "PAT012": """A wildcard that cannot be read.
+* is any text, also none; EventBridge refuses two in a row, and so do we. \\* is a star and \\\\ a backslash; before
+anything else a backslash is refused. In YAML put backslashes into single quotes: '\\*'.""",
+    "PAT013": """A cidr that is no network.
+An address, a slash, a number of bits: 10.0.0.0/8, 2001:db8::/32.""",
+    "PAT014": """An anything-but that cannot be read.
+It takes one value, a list of texts or a list of numbers (not mixed), or one of {prefix}, {suffix}, {wildcard},
+{equals-ignore-case} with a text or a list of texts. It matches a field that is there and is none of them; it does not
+match an absent field.""",
+    "PAT015": """$or that is no list of patterns.
+It takes at least two, each a pattern for the place where $or stands:
+  $or: [{psi: [{numeric: [">", 80]}]}, {alarm: [true]}]""",
+    "PAT016": """A field inside $or that is called like an operator.
+EventBridge forbids it. If the operator was meant, it goes into the list of a field: name: [{prefix: "a"}].""",
+    "PAT017": """Too many combinations of $or.
+The branches of all $or of a pattern multiply; EventBridge refuses more than 1000. Split the route, or say it in
+`when`.""",
+    "PAT018": """A pattern that is too large.
+60 objects inside each other, 20000 fields and values. A long list to look up belongs into the service behind the
+target.""",
+    "PAT019": """A value that no record can have.
+A value is text, a number, true, false or null. Infinity and NaN are not JSON.""",
+    "PAT020": """A list inside the list of values.
+Arrays of the record need nothing special: a field matches when any element does.""",
+    "PAT021": """Fields of something that has none, or values of something that has only fields.
+topic is text; partition, offset and timestamp are numbers; a header is text. headers is a map: name the header,
+headers: {event-type: [created]}.""",
+    "PAT022": """This can never match. (A warning.)
+topic and headers are text; partition, offset and timestamp are numbers. A header that carries a number is still text:
+write "3" in quotes.""",
+    "PAT023": """An operator where a field's name stands. (A warning.)
+It is read as a field of that name, as in EventBridge.
+  wrong   total: {numeric: [">", 5]}
+  right   total: [{numeric: [">", 5]}]""",
+    "PAT024": """A field that is named twice on one way through $or.
+Beside it and inside a branch, or in two $or: EventBridge lets one of the two win without a word. Put the values into
+each branch.""",
     "CEL001": """An expression is too long.
 One expression has at most 4096 characters. Make it several leaves, or compute less of it.""",
     "CEL002": """An expression nests too deep, or chains too long.

@@ -493,7 +493,7 @@ def text(value: Any, path: str, longest: int | None = None) -> str:
     """A text of a map, of so many characters at most.
 
     Raises:
-        Unpublishable: WrongType, TooLong or NotUtf8.
+        Unpublishable: WrongType, TooLong or NotUTF8.
     """
     if not isinstance(value, str):
         raise wrong_type(path, "text", value)
@@ -502,7 +502,7 @@ def text(value: Any, path: str, longest: int | None = None) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Unpublishable("holds text that is not valid Unicode", path, "NotUtf8") from None
+        raise Unpublishable("holds text that is not valid Unicode", path, "NotUTF8") from None
     return value
 
 

@@ -74,7 +74,7 @@ class Stdout:
         try:
             body = orjson.dumps(line, default=_plain, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
-            raise Unpublishable(f"cannot be written as JSON: {error}", "fields", "NotJson") from None
+            raise Unpublishable(f"cannot be written as JSON: {error}", "fields", "NotJSON") from None
         if len(body) > self._limits.entry_bytes:
             raise Unpublishable(f"the line has {len(body)} bytes of {self._limits.entry_bytes}", "fields", "TooLarge")
         return Prepared(body, len(body))

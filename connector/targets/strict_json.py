@@ -37,13 +37,13 @@ def parse(text: str | bytes) -> dict[str, Any]:
     """Read the text of one JSON object.
 
     Raises:
-        Flaw: NotUtf8, MalformedJson, NotAnObject, DuplicateKey, NotFinite, IntegerOutOfRange or TooDeep.
+        Flaw: NotUTF8, MalformedJson, NotAnObject, DuplicateKey, NotFinite, IntegerOutOfRange or TooDeep.
     """
     if isinstance(text, bytes):
         try:
             text = text.decode()
         except UnicodeDecodeError as error:
-            raise Flaw("NotUtf8", f"is not UTF-8 (byte {error.start})") from None
+            raise Flaw("NotUTF8", f"is not UTF-8 (byte {error.start})") from None
     value = _parse_quick(text) if text.count("{") + text.count("[") <= LEVELS else _parse_deep(text)
     if not isinstance(value, dict):
         raise Flaw("NotAnObject", "must be a JSON object")
@@ -54,13 +54,13 @@ def encode(value: Any) -> str:
     """Write a value as compact JSON, non-ASCII characters as themselves, aware datetimes as RFC 3339.
 
     Raises:
-        Flaw: NotUtf8, NotFinite, IntegerOutOfRange, TooDeep or WrongType, with its place.
+        Flaw: NotUTF8, NotFinite, IntegerOutOfRange, TooDeep or WrongType, with its place.
     """
     levels = _inspect(value)
     try:
         return (_dump(value) if levels <= _QUICK_LEVELS else _dump_deep(value)).decode()
     except TypeError:  # after _inspect only half of a surrogate pair is left to refuse
-        raise Flaw("NotUtf8", "holds text that is not valid Unicode") from None
+        raise Flaw("NotUTF8", "holds text that is not valid Unicode") from None
 
 
 def _parse_quick(text: str) -> Any:

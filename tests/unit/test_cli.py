@@ -1,6 +1,7 @@
 """The command line: what is printed, and which code it ends with."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,24 @@ def test_explain_says_what_a_code_means() -> None:
     code, out, _ = _connector("explain", "cfg024")
     assert code == 0
     assert out.startswith("CFG024: A policy says dead_letter")
+
+
+def test_explain_knows_what_is_said_of_records_too_and_whatever_the_case() -> None:
+    code, out, _ = _connector("explain", "missingfield")
+    assert code == 0
+    assert out.startswith("MissingField: An expression reads a field")
+
+
+def test_explain_without_a_code_lists_all_of_them() -> None:
+    code, out, _ = _connector("explain")
+    assert code == 0
+    assert {"CEL001", "CFG001", "MAP001", "MissingField", "NotJSON", "PAT001"} <= set(re.findall(r"^\S+", out, re.M))
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_explain_of_an_unknown_code_says_which_was_meant() -> None:
+    assert "did you mean CFG010?" in _connector("explain", "CFG0010")[2]
+    assert "A service's own codes are in docs/targets" in _connector("explain", "ThrottlingException")[2]
 
 
 def test_schema_is_json_with_the_registered_targets() -> None:

@@ -52,12 +52,3 @@ def test_the_page_names_every_function_and_only_codes_that_exist() -> None:
     assert (len(EXAMPLES), len(ROWS), len(REFUSED)) == (3, 50, 9)
     assert set(re.findall(r"(?:CEL|MAP)\d{3}", PAGE)) <= set(EXPLAIN)
     assert [name for name in FUNCTIONS if f"`{name}`" not in PAGE] == []
-
-
-def test_every_code_that_the_language_says_is_explained_and_every_explained_one_is_said() -> None:
-    folder = Path(__file__).parents[3] / "connector" / "mapping"
-    said = set()
-    for file in folder.glob("*.py"):
-        if not file.name.startswith(("pattern", "explain")):
-            said |= set(re.findall(r'"((?:CEL|MAP)\d{3})"', file.read_text(encoding="utf-8")))
-    assert said == {code for code in EXPLAIN if code.startswith(("CEL", "MAP"))}

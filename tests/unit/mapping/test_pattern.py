@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from connector.mapping.pattern import EXPLAIN, compile_match
+from connector.mapping import EXPLAIN
+from connector.mapping.pattern import compile_match
 from connector.mapping.problem import Path, Position, Problem
 from tests.unit.mapping.match import ROOT, compiled, problems, record
 
@@ -429,10 +430,9 @@ def test_a_mistake_is_told_as_a_person_reads_it() -> None:
     assert report[0].path == "routes[0].match.value.status"
 
 
-def test_every_code_is_explained() -> None:
+def test_every_code_of_a_pattern_is_said_in_a_test_and_explained() -> None:
     used = {code for _, code, _, _ in REFUSED} | {code for _, code, _ in WARNED} | {"PAT017", "PAT018"}
-    assert used == set(EXPLAIN)
-    assert all(len(text) > 40 for text in EXPLAIN.values())
+    assert used == {code for code in EXPLAIN if code.startswith("PAT")}
 
 
 def test_more_than_a_thousand_combinations_of_or_are_refused() -> None:

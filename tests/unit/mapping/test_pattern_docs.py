@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from connector.mapping.pattern import EXPLAIN
+from connector.mapping import EXPLAIN
 from tests.unit.mapping.match import compiled, problems, record
 
 PAGE = (Path(__file__).parents[3] / "docs" / "match.md").read_text(encoding="utf-8")

@@ -147,7 +147,7 @@ TEXTS = {str(n): "x" for n in range(41)}
         ({"EventType": ""}, "EventType", "Missing"),
         ({"EventType": None}, "EventType", "WrongType"),
         ({"AppTitle": 7}, "AppTitle", "WrongType"),
-        ({"AppTitle": "\ud800"}, "AppTitle", "NotUtf8"),
+        ({"AppTitle": "\ud800"}, "AppTitle", "NotUTF8"),
         ({"Timestamp": "yesterday"}, "Timestamp", "BadTime"),
         ({"Timestamp": "2026-01-02T03:04:05"}, "Timestamp", "BadTime"),
         ({"Timestamp": 7}, "Timestamp", "WrongType"),

@@ -63,6 +63,6 @@ def test_what_has_no_json_form_is_refused() -> None:
     for fields in ({"a": deep}, {"a": object()}, {"a": "\ud800"}):
         with pytest.raises(Unpublishable) as refused:
             target.prepare(event(fields))
-        assert refused.value.code == "NotJson"
+        assert refused.value.code == "NotJSON"
     while isinstance(deep, list):
         deep = deep.pop()

@@ -145,7 +145,7 @@ def test_what_is_no_json_is_malformed(text: str | bytes) -> None:
 
 
 def test_bytes_that_are_not_utf8_are_named_so() -> None:
-    assert code_of(b'{"a":"\xff"}') == "NotUtf8"
+    assert code_of(b'{"a":"\xff"}') == "NotUTF8"
 
 
 @given(st.text(max_size=40) | st.binary(max_size=40))
@@ -165,8 +165,8 @@ def test_any_text_is_an_object_or_a_flaw(text: str | bytes) -> None:
         ({"a": {1: "b"}}, "WrongType", ".a"),
         ({"a": {1, 2}}, "WrongType", ".a"),
         ({"a": datetime(2026, 1, 1)}, "WrongType", ".a"),  # noqa: DTZ001  # a time without a zone is the point
-        ({"a": "\ud800"}, "NotUtf8", ""),
-        ({"\ud800": 1}, "NotUtf8", ""),
+        ({"a": "\ud800"}, "NotUTF8", ""),
+        ({"\ud800": 1}, "NotUTF8", ""),
     ],
 )
 def test_a_value_that_json_does_not_have_is_named_with_its_place(value: Any, code: str, where: str) -> None:
