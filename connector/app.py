@@ -195,7 +195,9 @@ class App:
         self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
         self._grant_timer: asyncio.TimerHandle | None = None
         self._grant_every = _GRANT_EVERY
-        self._shared: dict[str, list[tuple[Lane, int]]] = {}  # topic → lanes that must leave room, and their partitions
+        self._parts: dict[
+            str, frozenset[str]
+        ] = {}  # lanes that must leave room to others, and the topics that feed them
         self.consumer: Consumer | None = None
 
     def _lane(self, name: str, target: Target, pace: Pace) -> Lane:
@@ -311,9 +313,8 @@ class App:
         now = self.parts.clock()
         shares = self.assignment.shares
         for record in records:
-            share = shares.get(record.tp)
-            if share is not None and share.ledger.epoch == epochs.get(record.tp):
-                self.assignment.took(share, record.size)
+            share = self.assignment.took(record, epochs.get(record.tp))
+            if share is not None:
                 self._take(share, record, now)
         for topic, count in Counter(record.tp.topic for record in records).items():
             self.tally.took(topic, count)
@@ -547,7 +548,7 @@ class App:
             self._grant_timer = None
         if self.consumer is None:
             return
-        self.consumer.grant(self.assignment.credit(self.stopped_partitions(), self._share))
+        self.consumer.grant(self.assignment.credit(self.stopped_partitions(), self._left()))
 
     def _divide(self) -> None:
         """Note which lanes must leave room to others, anew with each assignment.
@@ -556,27 +557,19 @@ class App:
         retries, would take all of it otherwise, and stop the topics of every other target.
         """
         owned = Counter(tp.topic for tp in self.assignment.shares)
-        self._shared.clear()
         self._grant_every = _GRANT_EVERY + _GRANT_EACH * sum(owned.values())
-        for name, lane in self.lanes.items():
-            topics = [topic for topic in owned if self.routes.feeds(topic, name)]
-            members = sum(owned[topic] for topic in topics)
-            if members < sum(owned.values()):
-                for topic in topics:
-                    self._shared.setdefault(topic, []).append((lane, members))
+        fed = {name: frozenset(t for t in owned if self.routes.feeds(t, name)) for name in self.lanes}
+        self._parts = {name: topics for name, topics in fed.items() if topics and len(topics) < len(owned)}
 
-    def _share(self, tp: TopicPartition) -> int | None:
-        """What a partition may take of the half that its lanes may fill; None where it shares with nobody.
-
-        Each partition is told of its part of what was left when that was reckoned, and what the others took meanwhile
-        is still on its way: so the lanes may fill up to half of the half more before all of it is heard of.
-        """
-        lanes = self._shared.get(tp.topic)
-        if not lanes:
-            return None
-        half = self.settings.limits.max_open_records // 2
-        left = min((half - lane.open_entries) / members for lane, members in lanes)
-        return max(1, int(left)) if left > 0 else 0  # at least one, however many partitions there are to share it
+    def _left(self) -> dict[str, tuple[frozenset[str], int]]:
+        """How much more the topics of each lane may bring, and together those of the lanes that do not work."""
+        half = self.assignment.half
+        left = {name: (topics, half - self.lanes[name].open_entries) for name, topics in self._parts.items()}
+        stuck = [name for name in self._parts if self.lanes[name].stuck]
+        topics = frozenset(topic for name in stuck for topic in self._parts[name])
+        if len(stuck) > 1 and any(tp.topic not in topics for tp in self.assignment.shares):
+            left[""] = (topics, half - sum(self.lanes[name].open_entries for name in stuck))
+        return left
 
     def stopped_partitions(self) -> set[TopicPartition]:
         """The partitions that a held lane stops."""

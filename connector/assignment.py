@@ -1,11 +1,12 @@
 """The partitions this member owns: a Ledger each, the room each has left, and what of each may be committed."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from connector.commit import Ledger, Totals
-from connector.model import TopicPartition
-from connector.room import Credit
+from connector.model import Record, TopicPartition
+from connector.room import Credit, Part
 
 
 class Bounds(NamedTuple):
@@ -35,6 +36,7 @@ class Assignment:
 
     Invariant: what belongs to an epoch that has ended changes nothing: its ledger is closed, and its offsets are in no
     commit. Credit never lets a partition exceed its open or its uncommitted limit, nor all of them the global ones.
+    What is counted here is counted alike by the consumer thread: every record that it handed over, whoever owns it now.
     """
 
     def __init__(self, bounds: Bounds, settled: Callable[[], None]) -> None:
@@ -44,9 +46,9 @@ class Assignment:
         self._settled = settled
         self._dirty: set[TopicPartition] = set()
         self._blocked: frozenset[TopicPartition] = frozenset()
-        self._sharing: set[TopicPartition] = set()
         self.taken = 0
         self.taken_bytes = 0
+        self._taken_of: Counter[str] = Counter()  # by topic
 
     def assign(self, epoch: int, tps: Iterable[TopicPartition]) -> None:
         """Begin a new epoch of these partitions."""
@@ -72,12 +74,17 @@ class Assignment:
             if share is not None:
                 share.ledger.close()
 
-    def took(self, share: Share, size: int) -> None:
-        """Count a record that the consumer handed over; `size` in bytes."""
-        share.taken += 1
+    def took(self, record: Record, epoch: int | None) -> Share | None:
+        """Count a record that the consumer handed over; return its partition, None where its epoch has ended."""
         self.taken += 1
-        self.taken_bytes += size
-        self._dirty.add(share.ledger.tp)
+        self.taken_bytes += record.size
+        self._taken_of[record.tp.topic] += 1
+        share = self.shares.get(record.tp)
+        if share is None or share.ledger.epoch != epoch:
+            return None
+        share.taken += 1
+        self._dirty.add(record.tp)
+        return share
 
     def halt(self, tp: TopicPartition, why: str) -> None:
         """Take nothing more of this partition: a `hold` policy of the config stands at one of its records."""
@@ -99,34 +106,39 @@ class Assignment:
         return frozenset(stopped) if opened * 2 >= self._bounds.max_open_records else frozenset()
 
     def credit(
-        self, stopped: Collection[TopicPartition] = (), share: Callable[[TopicPartition], int | None] = lambda tp: None
+        self, stopped: Collection[TopicPartition] = (), left: Mapping[str, tuple[frozenset[str], int]] | None = None
     ) -> Credit:
         """What the consumer may take; `per_partition` names only the partitions whose room has changed.
 
-        `share` says how much more a partition may take for its target's sake, None where nothing bounds that.
+        `left` says by name of what topics how much more may be taken together, of the half that they may fill.
         """
         blocked = self.blocked(stopped)
-        self._dirty |= (blocked ^ self._blocked) | self._sharing
+        self._dirty |= blocked ^ self._blocked
         self._blocked = blocked
-        self._sharing.clear()
         changed = {}
         for tp in self._dirty:
             owned = self.shares.get(tp)
             if owned is not None:
-                left, most = self._left(tp, owned), share(tp)
-                if most is not None:
-                    self._sharing.add(tp)  # looked at each time: what the others take is taken from its share
-                    left = min(left, most)
-                if owned.granted != owned.taken + left:
-                    owned.granted = owned.taken + left
-                    changed[tp] = (owned.granted, owned.ledger.epoch)
+                total = owned.taken + self._left(tp, owned)
+                if owned.granted != total:
+                    owned.granted = total
+                    changed[tp] = (total, owned.ledger.epoch)
         self._dirty.clear()
         bounds = self._bounds
         return Credit(
             self.taken + max(0, bounds.max_open_records - self.totals.records),
             self.taken_bytes + max(0, bounds.max_open_bytes - self.totals.bytes),
             changed,
+            {
+                name: Part(topics, self.half, sum(self._taken_of[topic] for topic in topics) + more)
+                for name, (topics, more) in (left or {}).items()
+            },
         )
+
+    @property
+    def half(self) -> int:
+        """Records that those may have open together who must leave room to others."""
+        return max(1, self._bounds.max_open_records // 2)
 
     def _left(self, tp: TopicPartition, share: Share) -> int:
         if share.halted or tp in self._blocked:

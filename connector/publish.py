@@ -18,6 +18,7 @@ _HURRY: Final = 0.1  # longest backoff in seconds while a drain waits for the ho
 _TOKEN: Final = 1.0 - 1e-6  # a whole token, give or take what floating point loses on the way
 _TICK: Final = 1e-6  # shortest sleep in seconds: a timer may fire a rounding error before its time
 _SHIFT: Final = 10  # the streak beyond which the number of calls in flight cannot shrink any more
+_STUCK: Final = 3  # the streak from which on a lane does not count as working
 
 
 class Sender(Protocol):
@@ -557,6 +558,11 @@ class Lane:
     def partitions(self) -> Iterable[TopicPartition]:
         """The partitions that feed this lane with something unsettled."""
         return self._live.keys()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the lane holds, or several calls in a row brought nothing."""
+        return self.held is not None or self._streak >= _STUCK
 
     @property
     def waiting(self) -> int:

@@ -1,6 +1,7 @@
 """Room: how many records the consumer thread may take now, and which partitions must stand still meanwhile."""
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -14,17 +15,27 @@ DRY_AFTER: Final = 2.0
 Little room must last as long before they are resumed, an eighth of the widest does it at once."""
 
 
+class Part(NamedTuple):
+    """How far records of some topics may be taken together: `total` counts from the start, `most` may be open."""
+
+    topics: frozenset[str]
+    most: int
+    total: int
+
+
 class Credit(NamedTuple):
     """How far the thread may take records: absolute totals, so that a late or repeated grant does no harm.
 
-    `records` and `bytes` count from the start of the consumer. `per_partition` names the partitions whose total has
-    changed, as (total, epoch): the total counts from the assignment of the partition (a restart does not reset it), and
-    a grant for an epoch that has ended is dropped. A partition without a grant gets nothing.
+    `records` and `bytes` count from the start of the consumer, and so do the totals of `parts`, by name; a part that is
+    not named any more bounds nothing. `per_partition` names the partitions whose total has changed, as (total, epoch):
+    the total counts from the assignment of the partition (a restart does not reset it), and a grant for an epoch that
+    has ended is dropped. A partition without a grant gets nothing.
     """
 
     records: int
     bytes: int
     per_partition: Mapping[TopicPartition, tuple[int, int]]
+    parts: Mapping[str, Part] = {}
 
 
 class Owned:
@@ -85,19 +96,40 @@ class Owned:
         del self._terms[: max(0, bisect_left(self._terms, (offset, -1)) - 1)]
 
 
+class _Part:
+    """What is left of a part; while it is `shut` every partition of its topics stands still."""
+
+    __slots__ = ("left", "most", "shut", "topics")
+
+    def __init__(self, topics: frozenset[str]) -> None:
+        self.topics = topics
+        self.left = self.most = 0
+        self.shut = False
+
+    def turns(self) -> bool:
+        """Shut below an eighth, open from a half on, as a partition does; whether that changed now."""
+        few = self.left <= 0 or self.left * (2 if self.shut else 8) < self.most
+        changed, self.shut = few != self.shut, few
+        return changed
+
+
 class Room:
     """The partitions that are ours, and what may be taken of them.
 
     Invariant: `fit` never answers more than the global room, nor more than the room of any partition that is not
-    paused, so no order in which records arrive can exceed a grant. A partition is paused alone below an eighth of the
-    widest room it ever had and resumed from a half on, because each pause throws its prefetched records away.
-    Bytes are known only after taking, so they may be exceeded by one turn's records.
+    paused, nor than what is left of any part that such a partition belongs to; so no order in which records arrive, and
+    no grant that comes late, can exceed one. A partition is paused alone below an eighth of the widest room it ever had
+    and resumed from a half on, because each pause throws its prefetched records away. Bytes are known only after
+    taking, so they may be exceeded by one turn's records.
     """
 
     def __init__(self) -> None:
         self.owned: Final[dict[TopicPartition, Owned]] = {}
         self._running: dict[TopicPartition, Owned] = {}
         self._touched: set[TopicPartition] = set()
+        self._parts: dict[str, _Part] = {}
+        self._parts_of: dict[str, list[_Part]] = {}
+        self._taken_of: Counter[str] = Counter()  # by topic
         self._records = self._taken = self._widest = 0
         self._bytes = self._taken_bytes = self._widest_bytes = 0
         self._size = 1024.0  # of a record, on average
@@ -130,12 +162,29 @@ class Room:
                 mine.allowed = total
                 mine.widest = max(mine.widest, mine.room)
                 self._touched.add(tp)
+        self._divide(credit.parts)
+
+    def _divide(self, parts: Mapping[str, Part]) -> None:
+        if {name: part.topics for name, part in parts.items()} != {n: mine.topics for n, mine in self._parts.items()}:
+            known = {(name, mine.topics): mine for name, mine in self._parts.items()}
+            self._parts = {name: known.get((name, at.topics)) or _Part(at.topics) for name, at in parts.items()}
+            self._parts_of.clear()
+            for mine in self._parts.values():
+                for topic in mine.topics:
+                    self._parts_of.setdefault(topic, []).append(mine)
+            self._touched.update(self.owned)
+        for name, (topics, most, total) in parts.items():
+            self._parts[name].most = most
+            self._parts[name].left = total - sum(self._taken_of[topic] for topic in topics)
 
     def took(self, tp: TopicPartition, size: int) -> None:
         """Count a record that is handed over; `size` in bytes."""
         self.owned[tp].taken += 1
         self._taken += 1
         self._taken_bytes += size
+        self._taken_of[tp.topic] += 1
+        for part in self._parts_of.get(tp.topic, ()):
+            part.left -= 1
         self._size += (size - self._size) / 64
         self._touched.add(tp)
 
@@ -157,20 +206,25 @@ class Room:
         spare = self._bytes - self._taken_bytes
         weight = max(1, int(spare / max(1.0, self._size))) if spare > 0 else 0
         narrowest = min(mine.room for mine in self._running.values())
-        return max(0, min(MOST, self._records - self._taken, weight, narrowest))
+        parts = min((part.left for part in self._parts.values() if not part.shut), default=MOST)
+        return max(0, min(MOST, self._records - self._taken, weight, narrowest, parts))
 
     def turn(self, now: float, shut: bool) -> tuple[Collection[TopicPartition], Collection[TopicPartition]]:
         """Decide which partitions must be paused and which resumed; `shut` stops all of them. `now` in seconds."""
         if (shut := shut or self._dry(now)) != self._shut:
             self._shut = shut
             self._touched.update(self.owned)
+        for part in self._parts.values():
+            if part.turns():
+                self._touched.update(tp for tp in self.owned if tp.topic in part.topics)
         stop, go = [], []
         for tp in self._touched:
             mine = self.owned[tp]
+            still = shut or mine.held or any(part.shut for part in self._parts_of.get(tp.topic, ()))
             if mine.paused:
-                if not shut and not mine.held and mine.room > 0 and mine.room * 2 >= mine.widest:
+                if not still and mine.room > 0 and mine.room * 2 >= mine.widest:
                     go.append(tp)
-            elif shut or mine.held or mine.room <= 0 or mine.room * 8 < mine.widest:
+            elif still or mine.room <= 0 or mine.room * 8 < mine.widest:
                 stop.append(tp)
         self._touched.clear()
         for tp in stop:

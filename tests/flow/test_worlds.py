@@ -309,8 +309,46 @@ def test_a_target_that_only_retries_leaves_half_of_the_room_to_the_topics_of_oth
             app, process = await world.start(group, *down, free)
             await world.until(lambda: world.broker.committed.get(free) == 2000)
             assert app.lanes["down"].held is None
-            assert 0 < app.lanes["down"].open_entries <= 100 + partitions
+            assert 0 < app.lanes["down"].open_entries <= 100
             world.targets["down"].judge = lambda event: OK
+            await world.until(world.all_committed, within=7200)
+            app.stop()
+            assert await process == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("verdict", [Verdict.HOLD, Verdict.RETRY])
+def test_several_targets_that_do_not_work_share_the_half_that_each_of_them_may_fill(verdict: Verdict) -> None:
+    async def main() -> None:
+        fake = FakeSettings.model_validate({"type": "fake", "batch": {"linger": "1ms"}})
+        plain = {"value": "${value}"}
+        world = World(
+            config(
+                targets={"down": fake, "gone": fake, "well": fake},
+                routes=[
+                    {"name": "one", "topics": ["t1"], "targets": ["down"], "map": plain},
+                    {"name": "two", "topics": ["t2"], "targets": ["gone"], "map": plain},
+                    {"name": "three", "topics": ["t3"], "targets": ["well"], "map": plain},
+                ],
+                limits={"max_open_records": 200, "max_open_per_partition": 150, "max_uncommitted_per_partition": 150},
+            )
+        )
+        down, gone, free = (TopicPartition(topic, 0) for topic in ("t1", "t2", "t3"))
+        for name in ("down", "gone"):
+            world.targets[name].judge = lambda event: Ack(verdict, "503", "no")
+        for tp in (down, gone):
+            world.broker.produce(tp, b"0")
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, down, gone, free)
+            await world.until(lambda: app.lanes["down"].stuck and app.lanes["gone"].stuck)
+            for i in range(2000):
+                for tp in (down, gone, free):
+                    world.broker.produce(tp, b"%d" % i)
+            await world.until(lambda: world.broker.committed.get(free) == 2000)
+            assert 50 < app.lanes["down"].open_entries + app.lanes["gone"].open_entries <= 100
+            for name in ("down", "gone"):
+                world.targets[name].judge = lambda event: OK
             await world.until(world.all_committed, within=7200)
             app.stop()
             assert await process == 0

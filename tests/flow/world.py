@@ -32,7 +32,7 @@ from connector.model import (
     Unpublishable,
     Verdict,
 )
-from connector.room import Credit
+from connector.room import Credit, Part
 from connector.route import Routes, compile_routes
 from connector.settings import Loaded, Settings
 from connector.targets.contract import Kind, Leaf
@@ -142,6 +142,8 @@ class FakeConsumer:
         self._room: dict[TopicPartition, int] = {}
         self._records = self._bytes = 0
         self._room_records = self._room_bytes = 0
+        self._taken_of: Counter[str] = Counter()
+        self._parts: Mapping[str, Part] = {}
         self._stopped = False
         self._closed = False
         self.fail_commits: Callable[[], str] = lambda: ""
@@ -172,7 +174,7 @@ class FakeConsumer:
         self._app.lost(tps)
 
     def grant(self, credit: Credit) -> None:
-        self._room_records, self._room_bytes = credit.records, credit.bytes
+        self._room_records, self._room_bytes, self._parts = credit.records, credit.bytes, credit.parts
         for tp, (total, epoch) in credit.per_partition.items():
             if self.owned.get(tp) == epoch:
                 self._room[tp] = total
@@ -224,9 +226,11 @@ class FakeConsumer:
                     self._records >= self._room_records
                     or self._bytes >= self._room_bytes
                     or self._taken[tp] >= self._room[tp]
+                    or not self._parts_have_room(tp.topic)
                 ):
                     break
                 self._records += 1
+                self._taken_of[tp.topic] += 1
                 self._bytes += record.size
                 self._taken[tp] += 1
                 self._at[tp] = record.offset + 1
@@ -234,6 +238,10 @@ class FakeConsumer:
         if records:
             epochs = {r.tp: self.owned[r.tp] for r in records}
             self._tell(self._app.taken, epochs, records, {tp: self._at[tp] for tp in epochs})
+
+    def _parts_have_room(self, topic: str) -> bool:
+        parts = (part for part in self._parts.values() if topic in part.topics)
+        return all(sum(self._taken_of[of] for of in part.topics) < part.total for part in parts)
 
 
 def config(**over: Any) -> Settings:

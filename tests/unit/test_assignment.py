@@ -2,8 +2,10 @@
 
 from connector.assignment import Assignment, Bounds
 from connector.model import Record, Settle, TopicPartition
+from connector.room import Part
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
+OTHER = TopicPartition("returns", 0)
 BOUNDS = Bounds(max_open_records=20, max_open_bytes=1000, max_open_per_partition=8, max_uncommitted_per_partition=12)
 
 
@@ -15,15 +17,15 @@ def assignment(*tps: TopicPartition, bounds: Bounds = BOUNDS) -> Assignment:
 
 def take(of: Assignment, tp: TopicPartition, offset: int, size: int = 10) -> Settle:
     record = Record(tp, offset, 0, None, b"x" * size)
-    share = of.shares[tp]
-    of.took(share, record.size)
+    share = of.took(record, of.shares[tp].ledger.epoch)
+    assert share is of.shares[tp]
     (settle,) = share.ledger.open(record, 1, 0.0)
     return settle
 
 
 def test_a_new_partition_has_the_whole_of_its_own_limit() -> None:
     credit = assignment(A).credit()
-    assert credit == (20, 1000, {A: (8, 1)})
+    assert credit == (20, 1000, {A: (8, 1)}, {})
 
 
 def test_only_the_partitions_whose_room_has_changed_are_named() -> None:
@@ -48,7 +50,7 @@ def test_what_was_taken_beyond_the_limits_of_all_is_no_room_and_no_debt() -> Non
     of = assignment(A, bounds=Bounds(2, 100, 8, 12))
     for offset in range(3):
         take(of, A, offset, size=50)
-    assert of.credit() == (3, 150, {A: (8, 1)})
+    assert of.credit() == (3, 150, {A: (8, 1)}, {})
 
 
 def test_every_record_that_is_paid_in_full_is_told() -> None:
@@ -66,7 +68,7 @@ def test_settling_gives_room_again() -> None:
     settles = [take(of, A, offset) for offset in range(8)]
     assert of.credit().per_partition == {A: (8, 1)}
     settles[3]()
-    assert of.credit() == (8 + 13, 80 + 930, {A: (9, 1)})
+    assert of.credit() == (8 + 13, 80 + 930, {A: (9, 1)}, {})
 
 
 def test_what_is_settled_behind_a_stuck_head_counts_against_the_uncommitted_limit() -> None:
@@ -132,7 +134,7 @@ def test_a_restarted_partition_is_granted_anew_even_if_its_room_is_the_same() ->
 def test_a_record_that_owes_nothing_takes_no_room() -> None:
     of = assignment(A)
     of.credit()
-    of.took(of.shares[A], 10)
+    of.took(Record(A, 0, 0, None, None), 1)
     of.shares[A].ledger.open(Record(A, 0, 0, None, None), 0, 0.0)
     assert of.credit().per_partition == {A: (9, 1)}
 
@@ -189,10 +191,28 @@ def test_the_oldest_open_record_is_that_of_all_partitions() -> None:
     assert of.oldest_at() == 20.0
 
 
-def test_a_partition_that_is_short_for_its_targets_sake_is_looked_at_again_each_time() -> None:
-    of = assignment(A, B)
-    assert of.credit((), lambda tp: 2 if tp == A else None).per_partition == {A: (2, 1), B: (8, 1)}
-    assert of.credit((), lambda tp: 0 if tp == A else None).per_partition == {A: (0, 1)}
-    assert of.credit((), lambda tp: 5 if tp == A else None).per_partition == {A: (5, 1)}
-    assert of.credit((), lambda tp: 99).per_partition == {A: (8, 1)}
-    assert of.credit((), lambda tp: 99).per_partition == {}
+def test_what_some_topics_may_take_together_counts_from_what_they_brought_so_far() -> None:
+    of = assignment(A, B, OTHER)
+    take(of, A, 0)
+    take(of, B, 0)
+    take(of, OTHER, 0)
+    both = frozenset({"orders", "returns"})
+    left = {"bus": (frozenset({"orders"}), 8), "all": (both, -1)}
+    assert of.credit((), left).parts == {"bus": Part(frozenset({"orders"}), 10, 2 + 8), "all": Part(both, 10, 3 - 1)}
+    assert of.credit().parts == {}
+
+
+def test_a_record_of_an_assignment_that_has_ended_is_counted_all_the_same_because_the_thread_counted_it() -> None:
+    of = assignment(A)
+    assert of.took(Record(A, 0, 0, None, b"x" * 10), 7) is None
+    assert of.took(Record(B, 0, 0, None, b"x" * 10), 1) is None
+    assert of.credit((), {"bus": (frozenset({"orders"}), 5)}) == (
+        22,
+        1020,
+        {A: (8, 1)},
+        {"bus": Part(frozenset({"orders"}), 10, 7)},
+    )
+
+
+def test_of_a_room_for_one_record_a_half_is_still_one() -> None:
+    assert assignment(A, bounds=Bounds(1, 100, 8, 12)).half == 1

@@ -1,11 +1,15 @@
 """Room for the consumer thread: no grant is exceeded, and a partition that stands still does so for a reason."""
 
+from random import Random
+
 import pytest
 
 from connector.model import TopicPartition
-from connector.room import Credit, Owned, Room
+from connector.room import Credit, Owned, Part, Room
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
+OTHER = TopicPartition("other", 0)
+T, BOTH = frozenset({"t"}), frozenset({"t", "other"})
 PLENTY = 1 << 30
 
 
@@ -312,3 +316,109 @@ def test_a_pause_that_has_ended_begins_again_only_after_two_more_seconds() -> No
     assert room.turn(104.0, shut=False) == ([], [])
     assert room.turn(105.9, shut=False) == ([], [])
     assert room.turn(106.0, shut=False) == ([A], [])
+
+
+# parts of the room
+
+
+def parted(*tps: TopicPartition, each: int = 1000, **parts: Part) -> Room:
+    """A room whose partitions have been granted so much each, in these parts, and run."""
+    room = Room()
+    for tp in tps:
+        room.assign(tp, 1)
+    room.grant(Credit(10_000, PLENTY, dict.fromkeys(tps, (each, 1)), parts))
+    assert set(room.turn(0.0, shut=False)[1]) == set(tps)
+    return room
+
+
+def test_no_take_is_larger_than_what_is_left_of_any_part() -> None:
+    room = parted(A, B, OTHER, bus=Part(T, 100, 100), all=Part(BOTH, 100, 120))
+    assert room.fit() == 100
+    take(room, A, 30)
+    take(room, B, 30)
+    assert room.fit() == 40
+    take(room, OTHER, 30)
+    assert room.fit() == 30
+
+
+def test_the_partitions_of_a_part_stand_still_below_an_eighth_of_it_and_go_on_from_a_half() -> None:
+    room = parted(A, B, OTHER, bus=Part(T, 80, 80))
+    take(room, A, 70)
+    assert room.turn(0.0, shut=False) == ([], [])
+    take(room, A, 1)
+    stop, go = room.turn(0.0, shut=False)
+    assert (set(stop), go) == ({A, B}, [])
+    assert room.fit() == 500  # the others do not feel it
+    room.grant(Credit(10_000, PLENTY, {}, {"bus": Part(T, 80, 71 + 39)}))
+    assert room.turn(0.0, shut=False) == ([], [])
+    room.grant(Credit(10_000, PLENTY, {}, {"bus": Part(T, 80, 71 + 40)}))
+    stop, go = room.turn(0.0, shut=False)
+    assert (stop, set(go)) == ([], {A, B})
+    assert room.fit() == 40
+
+
+def test_a_part_counts_what_was_taken_before_it_was_made_and_bounds_nothing_once_it_is_gone() -> None:
+    room = parted(A, OTHER)
+    take(room, A, 200)
+    room.grant(Credit(10_000, PLENTY, {}, {"bus": Part(T, 100, 210)}))
+    assert room.turn(0.0, shut=False) == ([A], [])  # 10 of 100 are left
+    room.grant(Credit(10_000, PLENTY, {}, {}))
+    assert room.turn(0.0, shut=False) == ([], [A])
+    assert room.fit() == 500
+
+
+def test_a_part_that_stays_is_as_shut_as_before_when_another_comes() -> None:
+    room = parted(A, OTHER, bus=Part(T, 100, 100))
+    take(room, A, 95)
+    assert room.turn(0.0, shut=False) == ([A], [])
+    room.grant(Credit(10_000, PLENTY, {}, {"bus": Part(T, 100, 95 + 30), "": Part(BOTH, 100, 500)}))
+    assert room.turn(0.0, shut=False) == ([], [])
+
+
+def test_a_part_of_which_nothing_is_left_stands_still_however_small_it_is() -> None:
+    room = parted(A, OTHER, bus=Part(T, 1, 1))
+    assert room.fit() == 1
+    take(room, A, 1)
+    assert room.turn(0.0, shut=False) == ([A], [])
+    assert room.fit() == 500
+    room.grant(Credit(10_000, PLENTY, {}, {"bus": Part(T, 1, 2)}))
+    assert room.turn(0.0, shut=False) == ([], [A])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_late_records_and_grants_arrive_no_more_than_a_part_is_ever_open(seed: int) -> None:
+    """The loop hears of records late, the thread of grants: what the one reckons with is never what is true."""
+    random = Random(seed)
+    tps = [TopicPartition("t", number) for number in range(random.randint(1, 9))]
+    half = random.choice([1, 5, 100, 2000])
+    room = Room()
+    for tp in tps:
+        room.assign(tp, 1)
+    posted: list[TopicPartition] = []
+    heard = settled = taken = 0
+    granted: list[Credit] = []
+    for _ in range(3000):
+        match random.randrange(5):
+            case 0:
+                fits = room.fit()
+                assert all(room.owned[tp].paused for tp in tps) or taken + fits - settled <= half, f"seed {seed}"
+                running = [tp for tp in tps if not room.owned[tp].paused]
+                for _ in range(random.randint(0, fits) if running else 0):
+                    posted.append(random.choice(running))
+                    room.took(posted[-1], 1)
+                    taken += 1
+            case 1:
+                heard = random.randint(heard, taken)
+            case 2:
+                settled = random.randint(settled, heard)
+            case 3:
+                each = {tp: (posted[:heard].count(tp) + half, 1) for tp in tps}
+                part = Part(T, half, heard + half - (heard - settled))
+                granted.append(Credit(10 * half + heard, PLENTY, each, {"bus": part}))
+            case _:
+                for credit in granted[: random.randint(0, len(granted))]:
+                    room.grant(credit)
+                    granted.remove(credit)
+                room.turn(0.0, shut=False)
+        assert taken - settled <= half, f"seed {seed}"
+    assert settled > half
