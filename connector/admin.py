@@ -87,7 +87,7 @@ async def serve(state: AdminState, host: str, port: int, *, registry: CollectorR
 
 def application(state: AdminState, registry: CollectorRegistry) -> web.Application:
     """The five paths, all read-only: every one answers GET and HEAD."""
-    page, policy = _page()
+    html, policy = page("connector", "admin.html")
 
     async def livez(_: web.Request) -> web.Response:
         return _verdict(state.live())
@@ -104,7 +104,7 @@ def application(state: AdminState, registry: CollectorRegistry) -> web.Applicati
 
     async def root(_: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": policy, "X-Frame-Options": "DENY"}
-        return web.Response(text=page, content_type="text/html", headers=headers)
+        return web.Response(text=html, content_type="text/html", headers=headers)
 
     app = web.Application(middlewares=[_plain_words])
     for path, answer in zip(PATHS, (root, livez, readyz, metrics, status), strict=True):
@@ -143,15 +143,16 @@ def _json(status: Mapping[str, Any]) -> bytes:
         return json.dumps(status, default=str).encode()
 
 
-def _page() -> tuple[str, str]:
-    """The status page, and the policy that lets it run its own script and style, ask this server, and nothing else."""
-    page = files("connector").joinpath("admin.html").read_text(encoding="utf-8")
+def page(package: str, name: str) -> tuple[str, str]:
+    """A page that ships with a package, and the policy that lets it run its own script and style, ask its own server,
+    and nothing else."""
+    html = files(package).joinpath(name).read_text(encoding="utf-8")
 
     def digest(element: str) -> str:
-        (content,) = re.findall(f"<{element}>(.*?)</{element}>", page, re.DOTALL)
+        (content,) = re.findall(f"<{element}>(.*?)</{element}>", html, re.DOTALL)
         return "'sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() + "'"
 
-    return page, (
+    return html, (
         f"default-src 'none'; script-src {digest('script')}; style-src {digest('style')}; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

@@ -264,6 +264,21 @@ def demo(
     )
 
 
+@cli.command()
+def sandbox(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML: what exists in each service and what goes wrong", metavar="[CONFIG]")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 4010,
+    host: Annotated[str, typer.Option(help="Where to listen; loopback unless told otherwise")] = "127.0.0.1",
+    seed: Annotated[int, typer.Option(help="Makes the same ids, and the same chance of faults, again")] = 0,
+) -> None:
+    """The simulated services alone, for tests and for trying a config."""
+    from connector.sandbox import sandbox as played
+
+    raise typer.Exit(played.sandbox(config, host, port, seed))
+
+
 def main() -> None:
     """The console script; leaves with the command's exit code."""
     cli()

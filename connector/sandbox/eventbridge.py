@@ -45,6 +45,7 @@ class EventBridge(Modelled):
     """The simulated service. `vanished` are the events that it answered with an id, though their bus does not exist."""
 
     name: ClassVar[str] = "eventbridge"
+    odd: ClassVar[frozenset[str]] = frozenset({"no_count", "wrong_count", "wrong_length"})
     max_body: ClassVar[int] = 8 * 2**20
     serves: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "events": ("PutEvents", "DescribeEventBus", "CreateEventBus", "DeleteEventBus")

@@ -1,7 +1,8 @@
 """What a simulated service is told to do wrong, request by request: a script of faults, from Python or as JSON."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 from typing import Any, Final, Self
 
@@ -27,6 +28,9 @@ WHOLE: Final = frozenset(
 
 BESIDE: Final = frozenset({"refuse", "refuse_endpoint", "slow"})
 """They come on top, all that are left together."""
+
+ODD: Final = frozenset({"bare", "no_count", "refuse_endpoint", "wrong_count", "wrong_length"})
+"""They are of the shape of a reply: each service has some of them. The others every service has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,12 @@ class Fault:
     def __post_init__(self) -> None:
         if self.do not in WHOLE | BESIDE:
             raise ValueError(f"do: {self.do!r} is none of {', '.join(sorted(WHOLE | BESIDE))}")
+        if not 100 <= self.status <= 599:
+            raise ValueError("status: is none of HTTP's, 100 to 599")
+        if not 0 <= self.probability <= 1:
+            raise ValueError("probability: is not from 0 to 1")
+        if not 0 <= self.seconds < inf:
+            raise ValueError("seconds: must not be negative, nor without end; `never` is that")
 
     @classmethod
     def of(cls, tree: Any) -> Self:
@@ -64,13 +74,20 @@ class Fault:
         """
         if not isinstance(tree, Mapping):
             raise ValueError("a fault is an object such as {do: throttle, times: 3}")
-        known = {field.name for field in fields(cls)} - {"when"}
-        if unknown := sorted(set(tree) - known):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        try:
-            return cls(**tree)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
+        if unknown := sorted(set(map(str, tree)) - _KEYS.keys()):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(_KEYS))}")
+        if "do" not in tree:
+            raise ValueError("do: is missing")
+        for key, value in tree.items():
+            allowed, words = _KEYS[key]
+            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+                raise ValueError(f"{key}: must be {words}")
+        return cls(**tree)
+
+    def as_tree(self) -> dict[str, Any]:
+        """As `of` reads it, without what stands at its default."""
+        usual = Fault(self.do)
+        return {key: getattr(self, key) for key in _KEYS if key == "do" or getattr(self, key) != getattr(usual, key)}
 
     def bears_on(self, index: int, entry: Mapping[str, Any], random: Random) -> bool:
         """Say whether this entry of the request is one to refuse."""
@@ -81,6 +98,24 @@ class Fault:
             and (self.when is None or self.when(entry))
             and (self.probability >= 1.0 or random.random() < self.probability)
         )
+
+
+_TEXT: Final = ((str,), "a text")
+_KEYS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "do": _TEXT,
+    "times": ((int, type(None)), "a whole number, or null for every request"),
+    "code": _TEXT,
+    "message": _TEXT,
+    "status": ((int,), "a whole number"),
+    "accepted": ((bool,), "true or false"),
+    "entry": ((int, type(None)), "a whole number, or null for every entry"),
+    "source": ((str, type(None)), "a text"),
+    "detail_type": ((str, type(None)), "a text"),
+    "probability": ((int, float), "a number"),
+    "seconds": ((int, float), "a number"),
+    "by": ((int,), "a whole number"),
+}
+"""What JSON may say of a fault; a test of the entry is for Python only."""
 
 
 def throttle(times: int | None = 1, retry_after: float = 0.0) -> Fault:
@@ -188,12 +223,6 @@ def access_denied(times: int | None = None) -> Fault:
     return Fault("access_denied", times)
 
 
-def _written(line: Fault) -> dict[str, Any]:
-    usual = Fault(line.do)
-    told = {field.name: getattr(line, field.name) for field in fields(line) if field.name != "when"}
-    return {name: value for name, value in told.items() if name == "do" or value != getattr(usual, name)}
-
-
 class Script:
     """The faults that are left, in order. Each request takes its share once."""
 
@@ -212,7 +241,7 @@ class Script:
     @property
     def left(self) -> list[dict[str, Any]]:
         """What is left, as `Fault.of` reads it, without what stands at its default."""
-        return [_written(replace(line, times=times)) for line, times in self._left]
+        return [replace(line, times=times).as_tree() for line, times in self._left]
 
     def __iter__(self) -> Iterator[Fault]:
         return (line for line, _ in self._left)

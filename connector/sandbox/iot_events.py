@@ -44,6 +44,7 @@ class IotEvents(Modelled):
     """The simulated service. `vanished` are the messages it ignored, for it had seen their ids."""
 
     name: ClassVar[str] = "iot_events"
+    odd: ClassVar[frozenset[str]] = frozenset({"no_count", "wrong_length"})
     serves: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "iotevents-data": ("BatchPutMessage",),
         "iotevents": ("DescribeInput", "CreateInput", "DeleteInput"),

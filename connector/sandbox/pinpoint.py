@@ -50,6 +50,7 @@ class Pinpoint(Modelled):
     """The simulated service. `vanished` are the events it answered with 202 and dropped."""
 
     name: ClassVar[str] = "pinpoint"
+    odd: ClassVar[frozenset[str]] = frozenset({"bare", "no_count", "refuse_endpoint", "wrong_length"})
     serves: ClassVar[Mapping[str, tuple[str, ...]]] = {"pinpoint": ("PutEvents", "GetApp", "CreateApp", "DeleteApp")}
     throttled: ClassVar[str] = "TooManyRequestsException"
     denied: ClassVar[str] = "ForbiddenException"
@@ -172,6 +173,11 @@ class Pinpoint(Modelled):
             event=event,
         )
         (self.vanished if vanishes else self.accepted).append(taken)
+
+    def check(self, line: Fault) -> None:
+        """Codes of entries are statuses."""
+        if line.do in ("refuse", "refuse_endpoint") and not line.code.isdecimal():
+            raise ValueError('code: an entry of Pinpoint fails with a status, such as "400"')
 
     def spoil(self, fault: Fault, call: Call, reply: dict[str, Any]) -> dict[str, Any]:
         """Bare statuses, no answers to events, or answers to some events too few or too many."""

@@ -24,7 +24,7 @@ from uuid import UUID
 import orjson
 from aiohttp import web
 
-from connector.sandbox.faults import Fault, Script
+from connector.sandbox.faults import ODD, Fault, Script
 
 PREFIX: Final = "/_sandbox"
 
@@ -40,6 +40,8 @@ class Simulator:
     """The word by which a config names the type of its target."""
 
     max_body: ClassVar[int] = 16 * 2**20
+    odd: ClassVar[frozenset[str]] = frozenset()
+    """Which of the faults in `faults.ODD` its replies can have."""
 
     def __init__(self, *, faults: Iterable[Fault] = (), seed: int = 0, clock: Callable[[], float] = time.time) -> None:
         self.faults = Script(faults)
@@ -115,6 +117,28 @@ class Simulator:
     ) -> None:
         await self.stop()
 
+    def script(self, tree: Any) -> list[Fault]:
+        """Read a line of JSON, or a list of them, as faults of this service.
+
+        Raises:
+            ValueError: one is none, or not of this service.
+        """
+        lines = [Fault.of(line) for line in (tree if isinstance(tree, list | tuple) else [tree])]
+        for line in lines:
+            if line.do in ODD - self.odd:
+                raise ValueError(
+                    f"do: {self.name} has no {line.do!r}; of that kind it has {', '.join(sorted(self.odd))}"
+                )
+            self.check(line)
+        return lines
+
+    def check(self, line: Fault) -> None:
+        """Look at a fault that another service could have.
+
+        Raises:
+            ValueError: this one could not.
+        """
+
     def number(self) -> int:
         """The place of what arrives now."""
         number, self.arrived = self.arrived, self.arrived + 1
@@ -187,8 +211,7 @@ class Simulator:
 
     async def _script(self, request: web.Request) -> web.Response:
         try:
-            tree = orjson.loads(await self.body(request) or b"")
-            lines = [Fault.of(line) for line in (tree if isinstance(tree, list) else [tree])]
+            lines = self.script(orjson.loads(await self.body(request) or b""))
         except ValueError as error:
             return web.Response(status=400, text=f"{error}\n")
         self.faults.add(*lines)
