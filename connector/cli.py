@@ -3,6 +3,7 @@
 What a command needs is imported when it runs, so that `connector check` waits for no Kafka client.
 """
 
+import errno
 import json
 import os
 import sys
@@ -26,6 +27,9 @@ BAD_CONFIG: Final = 78
 FAILED: Final = 1
 USAGE: Final = 2
 
+_NO_MORE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
+"""What standard output says when it takes nothing more. (A pipe that was closed ends silently with 1.)"""
+
 cli = typer.Typer(
     name="connector",
     help="Carries Kafka records to event services and never loses one.",
@@ -34,7 +38,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Paths = Annotated[list[Path], typer.Argument(help="Config files and directories, merged", metavar="PATH...")]
+Paths = Annotated[list[Path], typer.Argument(help="Config files and directories, merged", metavar="PATH")]
 
 
 class Format(StrEnum):
@@ -108,8 +112,8 @@ def try_(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Config files and directories, merged; then a file with the record's value, or - for standard input",
-            metavar="PATH... [RECORD.json|-]",
+            help="Config files and directories, merged; last a file with the record's value, or - for standard input",
+            metavar="PATH",
         ),
     ],
     topic: Annotated[str | None, typer.Option(help="The record's topic; needed where routes read several")] = None,
@@ -118,7 +122,8 @@ def try_(
     timestamp: Annotated[int | None, typer.Option(min=-1, help="Epoch milliseconds; now by default")] = None,
     value: Annotated[str | None, typer.Option(help="The record's value, instead of RECORD.json")] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="RECORD.json is {topic, key, headers, timestamp, value}, as in tests")
+        bool,
+        typer.Option("--whole", help="The record is given as {topic, key, headers, timestamp, value}, as in tests"),
     ] = False,
     live: Annotated[int | None, typer.Option(min=1, help="Try so many of the topics' last records instead")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long --live may take")] = 30.0,
@@ -281,4 +286,10 @@ def sandbox(
 
 def main() -> None:
     """The console script; leaves with the command's exit code."""
-    cli()
+    try:
+        cli()
+    except OSError as error:
+        if error.errno not in _NO_MORE:
+            raise
+        sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
+        sys.exit(FAILED)

@@ -3,6 +3,7 @@
 import base64
 import difflib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,7 @@ from connector.load import compiled, in_order, load
 from connector.mapping import Position
 from connector.settings import THE_RECORD, EventSettings, Loaded, TestSettings
 from connector.tryout import DryRun, Trial, Trouble
-from connector.yaml_source import parse
-
-_YAML: Final = (".yaml", ".yml")
+from connector.yaml_source import SUFFIXES, inside, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +39,11 @@ def beside(paths: Sequence[Path]) -> list[Path]:
     """The files of route tests: `orders_test.yaml` beside `orders.yaml`, every `*_test.yaml` of a directory."""
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(path.iterdir())
-            found += [one for one in inside if one.suffix in _YAML and one.stem.endswith("_test") and one.is_file()]
-        elif path.suffix in _YAML:
-            names = [path.with_name(f"{path.stem}_test{suffix}") for suffix in _YAML]
-            found += [one for one in names if one.is_file()]
+        if os.path.isdir(path):  # asks without raising, as does isfile: `load` says what cannot be read
+            found += [one for one in inside(path) if one.stem.endswith("_test")]
+        elif path.suffix in SUFFIXES:
+            names = [path.with_name(f"{path.stem}_test{suffix}") for suffix in SUFFIXES]
+            found += [one for one in names if os.path.isfile(one)]
     return [one for one in dict.fromkeys(found) if one not in paths]
 
 

@@ -1,6 +1,7 @@
 """The record that a person gives to `connector try`: a file, standard input, flags, or some of each."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +16,16 @@ from connector.encode import Unwritable, record_of
 from connector.model import Record, TopicPartition
 from connector.settings import PATTERN_MARK, RecordSettings, Settings
 from connector.topics import Topics
+from connector.yaml_source import SUFFIXES
 
 __all__ = ["Given", "Unwritable", "parted", "record"]
 
 STDIN: Final = Path("-")
-_CONFIG: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the command line says of a record. `file` holds the value's bytes, or the whole record where `whole`."""
+    """What the command line says of a record: the value's bytes in `file` or `value`, or all of it where `whole`."""
 
     file: Path | None = None
     value: str | None = None
@@ -43,7 +44,7 @@ class Given:
 def parted(paths: Sequence[Path]) -> tuple[list[Path], Path | None]:
     """The configs, and the record: the last path, where it is `-` or neither a directory nor YAML."""
     *before, last = paths
-    if before and (last == STDIN or (last.suffix not in _CONFIG and not last.is_dir())):
+    if before and (last == STDIN or (last.suffix not in SUFFIXES and not os.path.isdir(last))):
         return before, last
     return list(paths), None
 
@@ -58,13 +59,13 @@ def record(
     """
     if given.file is not None and given.value is not None:
         raise Unwritable("give the value once: RECORD.json or --value")
-    if given.file is None and (given.whole or given.value is None):
+    if given.file is None and given.value is None:
         raise Unwritable("give a record: RECORD.json, - for standard input, or --value TEXT")
     data = given.value.encode("utf-8", "surrogateescape") if given.value is not None else _read(given.file, stdin)
     said = _whole(data) if given.whole else RecordSettings()
     topic = _topic(given.topic or said.topic, settings)
-    if given.whole and given.file is not None:
-        made = record_of(said, topic, settings.topic(topic), given.file.parent)
+    if given.whole:
+        made = record_of(said, topic, settings.topic(topic), (given.file or STDIN).parent)
     else:
         made = Record(TopicPartition(topic, 0), 0, 0, None, data)
     if given.timestamp is not None or "timestamp" not in said.model_fields_set:
@@ -83,14 +84,20 @@ def _read(file: Path | None, stdin: BinaryIO) -> bytes:
 
 def _whole(data: bytes) -> RecordSettings:
     try:
-        return RecordSettings.model_validate(json.loads(data))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        keys = ", ".join(RecordSettings.model_fields)
-        place = ".".join(str(step) for step in first["loc"])
-        raise Unwritable(f"--whole: {place or 'the record'}: {first['msg']}; its keys are {keys}") from None
+        said = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Unwritable(f"--whole: the record is not JSON: {error}") from None
+    keys = ", ".join(RecordSettings.model_fields)
+    if not isinstance(said, dict):
+        raise Unwritable(f"--whole: the record is an object with the keys {keys}")
+    try:
+        return RecordSettings.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            raise Unwritable(f"--whole: unknown key {first['loc'][-1]}; there are {keys}") from None
+        place = ".".join(str(step) for step in first["loc"]) or "the record"
+        raise Unwritable(f"--whole: {place}: {first.get('ctx', {}).get('error', first['msg'])}") from None
 
 
 def _topic(said: str | None, settings: Settings) -> str:

@@ -4,6 +4,7 @@ The tree is built from the parser's events, so that scalars follow the core sche
 text, `010` is ten, `1:30` is text. Tags (`!env X`) stay on their nodes for `connector.resolve`.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from connector.mapping.problem import Position, Problem
 
 Scalar: TypeAlias = str | int | float | bool | None
 
+SUFFIXES: Final = (".yaml", ".yml")
 _DEPTH: Final = 60
 _NODES: Final = 200_000
 _NULL: Final = re.compile(r"null|Null|NULL|~|")
@@ -327,20 +329,24 @@ def parse(name: str, text: str) -> tuple[Node | None, list[Problem]]:
 
 
 def files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Problem]]:
-    """The files that are meant: a directory stands for its *.yaml and *.yml, but for route tests (*_test.yaml)."""
+    """The files that are meant, each once: a directory stands for its *.yaml and *.yml but for route tests."""
     found: list[Path] = []
     problems: list[Problem] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # asks without raising: whoever reads the file says why it cannot be read
             found.append(path)
             continue
-        inside = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml") and one.is_file())
-        inside = [one for one in inside if not one.stem.endswith("_test")]
-        if not inside:
-            message = "no *.yaml in this directory"
+        configs = [one for one in inside(path) if not one.stem.endswith("_test")]
+        if not configs:
+            message = "no *.yaml in this directory, or no right to list it"
             problems.append(Problem("CFG001", Position(str(path), 1, 1), "", message, "name the file"))
-        found.extend(inside)
-    return found, problems
+        found.extend(configs)
+    return list(dict.fromkeys(found)), problems
+
+
+def inside(folder: Path) -> list[Path]:
+    """The YAML files of a directory, by name; none where it may not be listed."""
+    return sorted(one for suffix in SUFFIXES for one in folder.glob(f"*{suffix}") if os.path.isfile(one))
 
 
 def read(paths: Sequence[str | Path]) -> tuple[Node, list[Problem], dict[str, str]]:

@@ -1,6 +1,7 @@
 """The command line: what is printed, and which code it ends with."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -117,6 +118,53 @@ def test_a_missing_file_is_bad_config_and_no_traceback(tmp_path: Path) -> None:
     code, out, _ = _connector("check", tmp_path / "none.yaml")
     assert code == 78
     assert "CFG001 cannot be read: No such file or directory" in out
+
+
+@pytest.mark.parametrize("command", ["check", "try", "test", "run"])
+@pytest.mark.parametrize("name", ["a" * 5000, "orders.yaml/below", ""], ids=["too long", "below a file", "no name"])
+def test_a_name_that_no_file_can_have_is_bad_config_and_no_traceback(tmp_path: Path, command: str, name: str) -> None:
+    _file(tmp_path, _SOUND)
+    value = ["--value", "{}"] if command == "try" else []
+    code, out, err = _connector(command, tmp_path / "none" if name == "" else tmp_path / name, *value)
+    assert code == 78
+    assert "CFG001" in out + err
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    file = _file(tmp_path, _SOUND)
+    code, out, _ = _connector("check", file, tmp_path, file)
+    assert (code, out[:25]) == (0, "ok: 1 route, 1 target, ha")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said_and_is_no_traceback(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "connector", "check", str(_file(tmp_path, _SOUND))],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=_ROOT,
+        )
+    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device\n")
+
+
+def test_a_reader_that_goes_away_ends_the_command_without_a_word() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "connector", "schema"],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=_ROOT,
+        )
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["check", "x", "--format", "xml"], ["fly"], ["explain", "CFG999"]])

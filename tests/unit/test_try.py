@@ -235,11 +235,27 @@ def test_wrong_usage_ends_with_2_and_says_what_is_missing(arguments: list[str], 
     assert said in " ".join(err.split())
 
 
-def test_a_whole_record_with_an_unknown_key_is_wrong_usage() -> None:
-    code, _, err = _connector("try", _SAMPLES, "--whole", "-", stdin=b'{"topik": "ml.scores"}')
-    assert code == 2
-    assert "topik" in err
-    assert "topic, partition" in err
+def test_a_whole_record_may_stand_on_the_command_line() -> None:
+    whole = {"topic": "plant.telemetry", "key": "m-1", "value": {"kind": "pressure", "psi": 81, "ts": 5}}
+    code, out, _ = _connector("try", _SAMPLES, "--json", "--whole", "--value", json.dumps(whole))
+    (event,) = json.loads(out)["routes"][0]["events"]
+    assert (code, json.loads(event["body"])["key"]) == (0, "m-1")
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"),
+    [
+        ("[1]", "the record is an object with the keys topic,"),
+        ('{"topik": "t"}', "unknown key topik; there are topic,"),
+        ('{"value": 1, "file": "x"}', "has both value and file: write one of them"),
+        ('{"partition": -1}', "partition: Input should be greater than or equal to 0"),
+    ],
+)
+def test_a_whole_record_that_cannot_be_is_wrong_usage(whole: str, told: str) -> None:
+    code, out, err = _connector("try", _SAMPLES, "--whole", "--value", whole)
+    assert (code, out) == (2, "")
+    assert err.startswith("--whole: ")
+    assert told in err
 
 
 def test_a_config_with_errors_ends_with_78(config: Path) -> None:
