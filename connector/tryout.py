@@ -150,7 +150,7 @@ class DryRun:
         """The first condition of a route that does not hold."""
         path: Path = ("routes", self._place[route.name])
         if isinstance(route.match, Match) and (reason := route.match.explain(names)) is not None:
-            return reason, self._locate((*path, "match"))
+            return reason.words, self._locate(reason.path)
         for text, where, holds in self._conditions(route):
             try:
                 if not holds(names):

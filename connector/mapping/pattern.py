@@ -5,7 +5,7 @@ event-ruler. The few that those leave open, or where we differ on purpose, stand
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector.mapping.pattern_code import Writer
 from connector.mapping.pattern_read import Reader
@@ -17,12 +17,20 @@ from connector.mapping.pattern_tree import (
     Condition,
     Conditions,
     Leaf,
+    Under,
     and_more,
     either,
     holds_for_nothing,
     kind_of,
 )
 from connector.mapping.problem import Locate, Names, Path, Problem
+
+
+class Reason(NamedTuple):
+    """Why a record does not match: the first condition that failed, in words without the record's values, and where."""
+
+    words: str
+    path: Path
 
 
 class Match:
@@ -40,8 +48,8 @@ class Match:
     def __call__(self, names: Names) -> bool:
         return self.test(names)
 
-    def explain(self, names: Names) -> str | None:
-        """The first condition that failed, in words; None if the record matches. It never contains a record's value."""
+    def explain(self, names: Names) -> Reason | None:
+        """The first condition that failed; None if the record matches."""
         if self.test(names):
             return None
         record = {field: getattr(names, field) for field in FIELDS} | {"headers": dict(names.headers)}
@@ -58,28 +66,35 @@ def compile_match(tree: Any, path: Path, locate: Locate, report: list[Problem]) 
     return None if reader.failed else Match(conditions)
 
 
-def _why(conditions: Conditions, holder: Mapping[str, Any], prefix: str) -> str | None:
-    """The first of the conditions that does not hold for an object, in words without its values."""
+def _why(conditions: Conditions, holder: Mapping[str, Any], prefix: str) -> Reason | None:
+    """The first of the conditions that does not hold for an object."""
     for condition in conditions:
         if _holds(condition, holder):
             continue
         if isinstance(condition, Choice):
-            reasons = [_why(branch, holder, prefix) or "" for branch in condition.branches]
-            return "no branch of $or holds: " + "; ".join(reasons[:SHOWN]) + and_more(len(reasons))
+            reasons = [why.words for branch in condition.branches if (why := _why(branch, holder, prefix)) is not None]
+            return Reason(
+                "no branch of $or holds: " + "; ".join(reasons[:SHOWN]) + and_more(len(reasons)), condition.path
+            )
         name = f"{prefix}.{condition.key}" if prefix else condition.key
         value = holder.get(condition.key, ABSENT)
-        if isinstance(condition, Leaf):
-            words = [test.words for test in condition.tests] + (["absent"] if condition.absent else [])
-            return f"{name} is {kind_of(value)}, but must be {either(words)}"
-        if isinstance(value, Mapping) and len(condition.branches) == 1:
+        if isinstance(condition, Under) and isinstance(value, Mapping) and len(condition.branches) == 1:
             return _why(condition.branches[0], value, name)
-        if isinstance(value, Mapping):
-            return f"{name}: none of {len(condition.branches)} ways through its $or holds"
-        if isinstance(value, list):
-            every = holds_for_nothing(condition.branches[0])
-            return f"{name} is a list, and " + ("not every object in it passes" if every else "no object in it passes")
-        return f"{name} is {kind_of(value)}, but must be an object"
+        return Reason(f"{name}{_unlike(condition, value)}", condition.path)
     return None
+
+
+def _unlike(condition: Leaf | Under, value: Any) -> str:
+    """What is wrong with a field's value, in words that follow its name."""
+    if isinstance(condition, Leaf):
+        words = [test.words for test in condition.tests] + (["absent"] if condition.absent else [])
+        return f" is {kind_of(value)}, but must be {either(words)}"
+    if isinstance(value, Mapping):
+        return f": none of {len(condition.branches)} ways through its $or holds"
+    if isinstance(value, list):
+        every = holds_for_nothing(condition.branches[0])
+        return " is a list, and " + ("not every object in it passes" if every else "no object in it passes")
+    return f" is {kind_of(value)}, but must be an object"
 
 
 def _holds(condition: Condition, holder: Mapping[str, Any]) -> bool:

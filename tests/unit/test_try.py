@@ -123,7 +123,7 @@ def test_botocore_writes_the_same_body(config: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why", "place"),
     [
-        ({"status": "NEW"}, 'value.status is text, but must be "PAID"', "8:12"),
+        ({"status": "NEW"}, 'value.status is text, but must be "PAID"', "8:29"),
         ({"total": 3}, "`value.total > 10` is false", "9:11"),
         ({"country": "XX"}, '`value.country != "XX"` is false', "9:31"),
     ],

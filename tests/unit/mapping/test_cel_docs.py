@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from connector.cli import cli
 from connector.mapping import EXPLAIN, Problem, compile_each, compile_map
 from connector.mapping.library import FUNCTIONS
 from tests.unit.mapping.cel import evaluate, locate, names, problems
@@ -52,3 +54,24 @@ def test_the_page_names_every_function_and_only_codes_that_exist() -> None:
     assert (len(EXAMPLES), len(ROWS), len(REFUSED)) == (3, 50, 9)
     assert set(re.findall(r"(?:CEL|MAP)\d{3}", PAGE)) <= set(EXPLAIN)
     assert [name for name in FUNCTIONS if f"`{name}`" not in PAGE] == []
+
+
+def test_every_row_of_the_page_says_the_same_through_connector_try(tmp_path: Path) -> None:
+    leaves = {f"row{number}": "${" + row.replace("\\|", "|") + "}" for number, (row, _) in enumerate(ROWS)}
+    config = {
+        "kafka": {"bootstrap_servers": "localhost:1", "group_id": "g"},
+        "targets": {"out": {"type": "stdout"}},
+        "routes": [{"name": "page", "topics": ["t"], "targets": ["out"], "map": leaves}],
+        "unrouted": "skip",
+        "dead_letters": {"topic": "dead"},
+    }
+    file = tmp_path / "page.yaml"
+    file.write_text(json.dumps(config))
+    result = CliRunner().invoke(
+        cli, ["try", str(file), "--json", "--value", json.dumps(RECORD)], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    (event,) = json.loads(result.stdout)["routes"][0]["events"]
+    assert json.loads(event["body"])["fields"] == {
+        name: json.loads(expected) for name, (_, expected) in zip(leaves, ROWS, strict=True)
+    }

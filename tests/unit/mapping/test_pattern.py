@@ -474,7 +474,8 @@ def test_ten_thousand_levels_of_a_record_are_no_trouble() -> None:
     assert compiled({"value": {"b": {"b": [{"anything-but": "x"}]}}})(record(value={"b": {"b": array}})) is False
     assert compiled({"value": {"a": ["x"]}})(record(value={"a": array})) is True
     assert compiled({"value": {"a": {"c": ["x"]}}})(record(value={"a": array})) is False
-    assert compiled({"value": ["x"]}).explain(record(value=value)) == 'value is an object, but must be "x"'
+    reason = compiled({"value": ["x"]}).explain(record(value=value))
+    assert reason == ('value is an object, but must be "x"', (*ROOT, "value"))
     while isinstance(value, dict | list):  # taken apart by hand: freeing it at once would be the interpreter's trouble
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]
 
@@ -485,9 +486,9 @@ def test_huge_texts_and_numbers_are_no_trouble() -> None:
     assert compiled({"value": {"a": [{"equals-ignore-case": "A"}, {"cidr": "10.0.0.0/8"}]}})(huge) is False
     assert compiled({"value": {"a": [{"prefix": {"equals-ignore-case": "AA"}}]}})(huge) is True
     assert compiled({"value": {"n": [{"numeric": [">", 1.5]}], "f": [{"numeric": [">", 10**400]}]}})(huge) is True
-    assert compiled({"value": {"n": [10**10_000]}}).explain(record(value={"n": 1})) == (
-        "value.n is a number, but must be a number of 33220 bits"
-    )
+    reason = compiled({"value": {"n": [10**10_000]}}).explain(record(value={"n": 1}))
+    assert reason is not None
+    assert reason.words == "value.n is a number, but must be a number of 33220 bits"
     (problem,) = problems({"value": {"n": 10**10_000}})
     assert "33220 bits" in problem.mend
 
@@ -534,7 +535,25 @@ def test_the_value_is_not_read_when_a_cheaper_field_has_refused() -> None:
     ],
 )  # fmt: skip
 def test_explain_names_the_first_condition_that_failed(pattern: Any, fields: dict[str, Any], words: str) -> None:
-    assert compiled(pattern).explain(record(**fields)) == words
+    reason = compiled(pattern).explain(record(**fields))
+    assert reason is not None
+    assert reason.words == words
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "below"),
+    [
+        ({"value": {"a": ["x"], "b": {"c": [1]}}}, {"a": "x", "b": {"c": 2}}, ("value", "b", "c")),
+        ({"value": {"a": {"b": [1]}}}, {"a": 5}, ("value", "a")),
+        ({"value": {"a": {"b": [1]}}}, {"a": [5]}, ("value", "a")),
+        ({"value": {"$or": [{"a": [1]}, {"b": [2]}]}}, {}, ("value", "$or")),
+        ({"value": {"a": [1]}, "topic": ["t"]}, {"a": 2}, ("topic",)),
+    ],
+)
+def test_explain_names_the_place_of_the_condition_that_failed(pattern: Any, value: Any, below: Path) -> None:
+    reason = compiled(pattern).explain(record(value=value))
+    assert reason is not None
+    assert reason.path == (*ROOT, *below)
 
 
 def test_explain_never_tells_a_value_of_the_record() -> None:
@@ -542,7 +561,7 @@ def test_explain_never_tells_a_value_of_the_record() -> None:
     for pattern in (["x"], [{"prefix": "x"}], [{"numeric": [">", 5]}], [{"exists": False}]):
         said = compiled({"value": {"a": pattern}}).explain(record(value={"a": secret}))
         assert said is not None
-        assert secret not in said
+        assert secret not in said.words
 
 
 def test_a_compiled_pattern_does_not_depend_on_later_changes_of_its_tree() -> None:
