@@ -25,7 +25,8 @@ MAX_BYTES: Final = 1_048_576
 class Accepted:
     """One entry that the service took. `index` is its place in the order of arrival, `request` the call it came in.
 
-    `time` is epoch seconds as sent, None where the entry had none; `at` is the clock of the simulator.
+    `time` is epoch seconds as sent, None where the entry had none; `at` is the clock of the simulator; `endpoint_id` is
+    that of the call.
     """
 
     index: int
@@ -39,6 +40,7 @@ class Accepted:
     time: float | None
     trace_header: str | None
     event_id: str
+    endpoint_id: str | None = None
 
 
 class EventBridge(Modelled):
@@ -102,6 +104,7 @@ class EventBridge(Modelled):
             time=entry.get("Time"),
             trace_header=entry.get("TraceHeader"),
             event_id=self.identity(),
+            endpoint_id=call.parameters.get("EndpointId"),
         )
         (self.accepted if bus in self.buses else self.vanished).append(taken)
         return {"EventId": taken.event_id}
