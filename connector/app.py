@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ from connector.batch import Trigger
 from connector.consume import Consumer as KafkaConsumer
 from connector.consume import ask_kafka
 from connector.edge import Drained
+from connector.history import EVERY as SAMPLE_EVERY
+from connector.history import History
 from connector.kafka_properties import producer_config
 from connector.log import configure as configure_log
 from connector.metrics import Metrics, watch_process
@@ -38,12 +40,14 @@ from connector.model import (
     TopicPartition,
     Unpublishable,
 )
+from connector.operate import Operations
 from connector.publish import Lane, Pace
-from connector.report import status_of, totals_of, watch
+from connector.report import oldest_age, status_of, totals_of, watch
 from connector.room import Credit
 from connector.route import Failure, Routes, compile_routes
 from connector.settings import Loaded, Settings
-from connector.status import summary
+from connector.standstill import Standstill, Waiting, Why
+from connector.status import Reload, summary
 from connector.tally import Tally
 from connector.targets import REGISTRY
 from connector.targets.contract import Target
@@ -116,18 +120,17 @@ class _Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parked:
-    """Work of a route that waits for an operator, of one assignment of one partition."""
+class _Burial:
+    """Pays for an event once Kafka has its dead letter."""
 
-    tp: TopicPartition
-    epoch: int
-    go_on: Callable[[], None]
+    settle: Settle
+    event: Event
+    code: str
+    tally: Tally
 
-
-@dataclass(slots=True)
-class _HeldRoute:
-    since: float
-    parked: deque[_Parked] = field(default_factory=deque)
+    def __call__(self) -> None:
+        self.settle()
+        self.tally.buried(self.event, self.code)
 
 
 def pace_of(settings: TargetSettings) -> Pace:
@@ -157,6 +160,7 @@ class App:
         if loaded.settings is None:
             raise ValueError("a config with errors cannot run")
         settings = self.settings = loaded.settings
+        self.loaded = loaded
         self.routes = routes
         self.parts = parts
         self.config_hash = loaded.hash
@@ -165,7 +169,7 @@ class App:
         self.state: Literal["starting", "running", "stopping"] = "starting"
         self.troubles: dict[str, tuple[str, float]] = {}
         self.lags: dict[TopicPartition, int] = {}
-        self.held_routes: dict[str, _HeldRoute] = {}
+        self.standstill = Standstill(parts.wall)
         self.joined = False
         limits = settings.limits
         self.assignment = Assignment(
@@ -189,15 +193,17 @@ class App:
             self.lanes[DEAD_LETTERS] = self._lane(
                 DEAD_LETTERS, self._targets[DEAD_LETTERS], Pace(linger=0.02, max_in_flight=4, request_timeout=120.0)
             )
+        self.history = History()
+        self.last_reload: Reload | None = None
         self._end = asyncio.Event()
         self._paid = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
         self._grant_timer: asyncio.TimerHandle | None = None
         self._grant_every = _GRANT_EVERY
-        self._parts: dict[
-            str, frozenset[str]
-        ] = {}  # lanes that must leave room to others, and the topics that feed them
+        # lanes that must leave room to others, and the topics that feed them
+        self._parts: dict[str, frozenset[str]] = {}
+        self._waiting: frozenset[str] = frozenset()  # topics that feed a stopped route, if others do not
         self.consumer: Consumer | None = None
 
     def _lane(self, name: str, target: Target, pace: Pace) -> Lane:
@@ -218,6 +224,9 @@ class App:
         loop = asyncio.get_running_loop()
         for route in self.routes.routes:
             self._metrics.announce(route.name, route.settings.targets)
+            if route.settings.paused:
+                self.pause(route.name, "config")
+                self._log.warning("route is paused, as the config says", route=route.name)
         self._metrics.running(self.config_hash)
         watch(self)
         async with AsyncExitStack() as stack:
@@ -229,6 +238,7 @@ class App:
                 tasks.append(root.create_task(self._commit_always(), name="committer"))
                 tasks.append(root.create_task(self._drain_always(root), name="drains"))
                 tasks.append(root.create_task(self._sum_up_always(), name="summary"))
+                tasks.append(root.create_task(self._sample_always(), name="history"))
                 consumer.finished.add_done_callback(lambda _: self._end.set())
                 consumer.start()
                 self.state = "running"
@@ -344,8 +354,7 @@ class App:
         self.assignment.close(tps)
         self._divide()
         gone = set(tps)
-        for held in self.held_routes.values():
-            held.parked = deque(parked for parked in held.parked if parked.tp not in gone)
+        self.standstill.forget(gone)
         for tp in tps:
             if self.lags.pop(tp, None) is not None:
                 self._metrics.forget(tp)
@@ -356,6 +365,8 @@ class App:
     def restarted(self, epoch: int, tp: TopicPartition, offset: int) -> None:
         """The partition's offsets start again at or below the last one seen."""
         self.assignment.restart(epoch, tp)
+        self.standstill.forget([tp])
+        self.assignment.unhalt(tp)
         self._log.error(
             "offsets of a partition start again: the topic was recreated or truncated", partition=str(tp), offset=offset
         )
@@ -417,7 +428,7 @@ class App:
             entry = Entry(
                 event, prepared.body, prepared.size, prepared.group, prepared.unique, next(settles), prepared.alike
             )
-            self._offer(share, lane, entry)
+            self._offer(lane, entry)
 
     def _end_streaks(
         self, record: Record, ready: Sequence[tuple[Lane, Event, Prepared]], failures: Sequence[Failure]
@@ -434,11 +445,8 @@ class App:
             if event.route not in failed:
                 self._streaks.pop((event.route, "TRANSFORMATION"), None)
 
-    def _offer(self, share: Share, lane: Lane, entry: Entry) -> None:
+    def _offer(self, lane: Lane, entry: Entry) -> None:
         route = self.routes.by_name.get(entry.event.route)
-        if route is not None and route.name in self.held_routes:
-            self._park(route.name, share, partial(self._offer, share, lane, entry))
-            return
         delay = route.settings.delay if route is not None else 0.0
         if not delay:
             lane.offer(entry)
@@ -452,8 +460,9 @@ class App:
         if failure.policy == "hold":
             why = f"{event.record}: {failure.code} {failure.reason}"
             self.assignment.halt(event.record.tp, why)
+            self.standstill.halt(event, failure.stage, failure.code, failure.reason, settle, share.ledger.epoch)
             self._log.error(
-                "partition holds at a record, as the config says; mend the config or the record and restart",
+                "partition holds at a record, as the config says; mend the config and reload it, or skip the record",
                 route=event.route,
                 code=failure.code,
                 reason=failure.reason,
@@ -482,21 +491,24 @@ class App:
         """Hand an event to the dead-letter lane; its debt is paid when Kafka has the dead letter."""
         policy = self.settings.dead_letters
         lane = self.lanes[DEAD_LETTERS]
-        if event.route in self.held_routes:
-            self._park(event.route, share, partial(self._bury, share, event, cause, settle))
+        stop = self.standstill.routes.get(event.route)
+        if stop is not None:
+            stop.waiting.append(Waiting(event, cause, settle, share.ledger.epoch))
             return
         prepared = self._targets[DEAD_LETTERS].prepare(bury(event, cause))
         letter = bury(event, cause)
-
-        def paid() -> None:
-            settle()
-            self.tally.buried(event, cause.code)
-
+        paid = _Burial(settle, event, cause.code, self.tally)
         lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid, prepared.alike))
         streak = (event.route, cause.stage)
         self._streaks[streak] += 1
         if policy is not None and event.route and self._streaks[streak] >= policy.max_consecutive:
-            self._hold_route(event.route, cause.code, self._streaks[streak])
+            self._log.error(
+                "route waits for an operator: too many dead letters in a row, its config or its records are wrong",
+                route=event.route,
+                code=cause.code,
+                in_a_row=self._streaks[streak],
+            )
+            self.pause(event.route, "dead_letters", cause.code)
 
     def delivered(self, target: str, entry: Entry) -> None:
         """A service has an entry: its route's streak of dead letters is broken."""
@@ -504,35 +516,53 @@ class App:
             self._streaks.pop((entry.event.route, "TASK_PUT"), None)
             self.tally.delivered(entry.event)
 
-    # routes that wait for an operator
+    # what an operator may do; connector.operate says who may, and answers in words
 
-    def _hold_route(self, name: str, code: str, in_a_row: int) -> None:
-        self.held_routes[name] = _HeldRoute(self.parts.wall())
-        self._metrics.paused.labels(route=name).set(1)
-        self._log.error(
-            "route waits for an operator: too many dead letters in a row, its config or its records are wrong",
-            route=name,
-            code=code,
-            in_a_row=in_a_row,
-        )
-
-    def _park(self, route: str, share: Share, go_on: Callable[[], None]) -> None:
-        self.held_routes[route].parked.append(_Parked(share.ledger.tp, share.ledger.epoch, go_on))
+    def pause(self, route: str, why: Why, code: str = "") -> bool:
+        """Stop a route: its records wait, and nothing is committed past them; False where it was stopped before."""
+        if not self.standstill.stop(route, why, code):
+            return False
+        for lane in self.lanes.values():
+            if lane.name != DEAD_LETTERS:  # a dead letter that is on its way ends there
+                lane.stop_route(route)
+        self._metrics.paused.labels(route=route).set(1)
+        self._divide()
+        return True
 
     def resume(self, route: str) -> bool:
-        """Let a route that waits go on; False where it did not wait."""
-        held = self.held_routes.pop(route, None)
-        if held is None:
+        """Let a stopped route go on; False where it was not stopped."""
+        stop = self.standstill.start(route)
+        if stop is None:
             return False
         for stage in ("VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION", "TASK_PUT"):
             self._streaks.pop((route, stage), None)
         self._metrics.paused.labels(route=route).set(0)
-        self._log.warning("route goes on", route=route, parked=len(held.parked))
-        for parked in held.parked:
-            share = self.assignment.shares.get(parked.tp)
-            if share is not None and share.ledger.epoch == parked.epoch:
-                parked.go_on()
+        for lane in self.lanes.values():
+            lane.start_route(route)
+        for event, cause, settle, epoch in stop.waiting:
+            share = self.assignment.shares.get(event.record.tp)
+            if share is not None and share.ledger.epoch == epoch:
+                self._bury(share, event, cause, settle)
+        self._divide()
         return True
+
+    def skip(self, route: str, tp: TopicPartition, offset: int) -> int:
+        """Let go what a route made of a record at which it stands; return how many events that were."""
+        lifted = self.standstill.lift(tp, offset, route)
+        for halt in lifted:
+            halt.settle()
+            self.tally.ended(halt.event, "skipped")
+        if lifted and tp not in self.standstill.halts:
+            self.assignment.unhalt(tp)
+        let_go = len(lifted)
+        for lane in self.lanes.values():
+            for entry in [entry for entry in lane.stands_at(tp, offset) if entry.event.route == route]:
+                burial = entry.settle
+                lane.settle(entry, burial.settle if isinstance(burial, _Burial) else None)
+                self.tally.ended(burial.event if isinstance(burial, _Burial) else entry.event, "skipped")
+                lane.probe()
+                let_go += 1
+        return let_go
 
     # room, commits, drains
 
@@ -557,18 +587,32 @@ class App:
         retries, would take all of it otherwise, and stop the topics of every other target.
         """
         owned = Counter(tp.topic for tp in self.assignment.shares)
+        stopped = [route for name in self.standstill.routes if (route := self.routes.by_name.get(name)) is not None]
+        waiting = frozenset(topic for topic in owned if any(route.takes(topic) for route in stopped))
+        self._waiting = waiting if len(waiting) < len(owned) else frozenset()
         self._grant_every = _GRANT_EVERY + _GRANT_EACH * sum(owned.values())
         fed = {name: frozenset(t for t in owned if self.routes.feeds(t, name)) for name in self.lanes}
         self._parts = {name: topics for name, topics in fed.items() if topics and len(topics) < len(owned)}
 
     def _left(self) -> dict[str, tuple[frozenset[str], int]]:
-        """How much more the topics of each lane may bring, and together those of the lanes that do not work."""
+        """How much more the topics of each lane may bring, and together those of the lanes that do not work.
+
+        What is set aside in a lane counts for the stopped routes, which have a half of their own: a lane shall not
+        starve its other routes for them.
+        """
         half = self.assignment.half
-        left = {name: (topics, half - self.lanes[name].open_entries) for name, topics in self._parts.items()}
+        left = {
+            name: (topics, half - self.lanes[name].open_entries + self.lanes[name].set_aside)
+            for name, topics in self._parts.items()
+        }
         stuck = [name for name in self._parts if self.lanes[name].stuck]
         topics = frozenset(topic for name in stuck for topic in self._parts[name])
         if len(stuck) > 1 and any(tp.topic not in topics for tp in self.assignment.shares):
             left[""] = (topics, half - sum(self.lanes[name].open_entries for name in stuck))
+        if self._waiting:
+            shares = self.assignment.shares.items()
+            opened = sum(share.ledger.open_records for tp, share in shares if tp.topic in self._waiting)
+            left["stopped routes"] = (self._waiting, half - opened)
         return left
 
     def stopped_partitions(self) -> set[TopicPartition]:
@@ -632,6 +676,12 @@ class App:
             self._log.info("summary", **summary(before, after, _SUMMARY_EVERY))
             before = after
 
+    async def _sample_always(self) -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_EVERY)
+            delivered = sum(count for (_, outcome), count in self.tally.by_route.items() if outcome == "delivered")
+            self.history.sample(delivered, self.tally.calls, self.tally.call_seconds, oldest_age(self))
+
     def live(self) -> tuple[bool, str]:
         """Whether the consumer thread turns, or is inside a bounded callback."""
         consumer = self.consumer
@@ -688,13 +738,14 @@ async def serve(loaded: Loaded, routes: Routes, parts: Parts) -> int:
     log = structlog.get_logger("connector.app")
     registry = CollectorRegistry()
     watch_process(registry)
-    app = App(loaded, routes, Metrics(registry), parts)
+    metrics = Metrics(registry)
+    app = App(loaded, routes, metrics, parts)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
     admin = app.settings.admin
     try:
-        async with admin_server(app, admin.host, admin.port, registry=registry) as bound:
+        async with admin_server(app, Operations(app), admin.host, admin.port, metrics=metrics) as bound:
             log.info("started", version=__version__, config_hash=loaded.hash, admin=bound.url)
             return await app.run()
     except CannotListen as error:

@@ -93,6 +93,15 @@ class Assignment:
             share.halted = why
             self._dirty.add(tp)
 
+    def unhalt(self, tp: TopicPartition) -> None:
+        """Take more of this partition again."""
+        share = self.shares.get(tp)
+        if share is not None and share.halted:
+            share.halted = ""
+            share.granted = -1  # so that it is granted anew
+            self._dirty.add(tp)
+            self._settled()
+
     def _ledger(self, tp: TopicPartition, epoch: int) -> Ledger:
         return Ledger(tp, epoch, self.totals, self._touch)
 
@@ -101,7 +110,7 @@ class Assignment:
         self._settled()
 
     def blocked(self, stopped: Collection[TopicPartition]) -> frozenset[TopicPartition]:
-        """Of the partitions that a held lane stops, those that get no more room: together they may fill half of it."""
+        """Of the partitions that stand still, those that get no more room: together they may fill half of it."""
         opened = sum(share.ledger.open_records for tp in stopped if (share := self.shares.get(tp)) is not None)
         return frozenset(stopped) if opened * 2 >= self._bounds.max_open_records else frozenset()
 

@@ -40,6 +40,7 @@ _LINES: Final = (
     10_000  # lines that may wait for a slow reader; with the lengths above some tens of MB at the very worst
 )
 _CLOSE: Final = 2.0  # seconds that an exit waits for the reader
+_NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _FIRST: Final = ("timestamp", "level", "logger", "event")
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
 
@@ -129,6 +130,24 @@ class _Libraries(logging.Handler):
 
 
 _current: Lines | None = None
+_least: Level = "info"
+
+
+def level() -> Level:
+    """The least that is said now."""
+    return _least
+
+
+def set_level(level: Level) -> None:
+    """Say this and graver things from now on, in every logger there is."""
+    global _least
+    _least = level
+
+
+def _grave_enough(_: Any, method: str, fields: EventDict) -> EventDict:
+    if _NUMBERS.get(method, logging.CRITICAL) < _NUMBERS[_least]:
+        raise structlog.DropEvent
+    return fields
 
 
 def configure(level: Level, format: Format, stream: TextIO | None = None) -> Lines:
@@ -152,7 +171,9 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Lin
 
     lines = _current = Lines(stream, told)
     atexit.register(lines.close)
+    set_level(level)
     processors: list[Processor] = [
+        _grave_enough,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         _add_name,
@@ -162,7 +183,7 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Lin
     ]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),  # `_grave_enough` knows the level of now
         logger_factory=lambda name="connector", *_: _Voice(name, lines),
         cache_logger_on_first_use=False,
     )

@@ -121,6 +121,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.admin_changes = Counter(
+            "connector_admin_changes_total",
+            "What was asked of the admin server beyond looking, by how it ended",
+            ["action", "outcome"],
+            registry=registry,
+        )
         self.end_to_end_seconds = Histogram(
             "connector_end_to_end_seconds",
             "From a record's timestamp to the acknowledgement of its event",
@@ -145,6 +151,10 @@ class Metrics:
                 self.events.labels(route=route, target=target, outcome=outcome)
             for gauge in (self.in_flight, self.lane_held, self.open_records, self.open_bytes):
                 gauge.labels(target=target)
+
+    def changed(self, action: str, outcome: Literal["done", "refused", "unauthorized"]) -> None:
+        """Count what was asked of the admin server."""
+        self.admin_changes.labels(action=action, outcome=outcome).inc()
 
     def forget(self, tp: TopicPartition) -> None:
         """Drop the lag of a partition that is no longer ours: the member that has it now tells it."""

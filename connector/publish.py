@@ -12,7 +12,19 @@ from typing import Final, Protocol
 import structlog
 
 from connector.batch import Batcher, Closed, Trigger, halve, pack
-from connector.model import Ack, Batch, BatchRefused, Entry, Health, Limits, Preflight, TopicPartition, Verdict
+from connector.model import (
+    Ack,
+    Batch,
+    BatchRefused,
+    Entry,
+    Health,
+    Limits,
+    Preflight,
+    Record,
+    Settle,
+    TopicPartition,
+    Verdict,
+)
 
 _HURRY: Final = 0.1  # longest backoff in seconds while a drain waits for the holes
 _TOKEN: Final = 1.0 - 1e-6  # a whole token, give or take what floating point loses on the way
@@ -84,6 +96,16 @@ class Held:
 
 
 @dataclass(slots=True)
+class Failing:
+    """Calls of a lane that bring nothing: what the last one said, since when (the clock's seconds), how many."""
+
+    ack: Ack
+    entry: Entry
+    since: float
+    calls: int = 1
+
+
+@dataclass(slots=True)
 class _Tries:
     count: int = 0
     first_at: float = 0.0
@@ -101,8 +123,9 @@ class Lane:
     """Entries on their way to one target.
 
     Invariant: every entry offered is, until it is settled or dropped, in exactly one place: behind its key, in an open
-    batch, ready, in a call, waiting for its next try, or buried (the dead-letter topic has it). Dropped entries are
-    forgotten where they stand: what is no longer in `_live` is passed over, and its late ack counts for nothing.
+    batch, ready, in a call, waiting for its next try, set aside (its route is stopped), or buried (the dead-letter
+    topic has it). Dropped entries are forgotten where they stand: what is no longer in `_live` is passed over, and its
+    late ack counts for nothing.
     Nothing is sent before the first preflight has answered.
     """
 
@@ -122,7 +145,9 @@ class Lane:
         self.target = target
         self.pace = pace
         self.held: Held | None = None
+        self.failing: Failing | None = None
         self.preflight: Preflight | None = None
+        self.preflight_at = 0.0
         self.in_flight = 0
         self.open_entries = 0
         self.open_bytes = 0
@@ -139,6 +164,8 @@ class Lane:
         self._turns = itertools.count()
         self._front: list[Entry] = []  # what a hold sent back: the next probe starts with these
         self._buried: set[Entry] = set()
+        self._stopped: set[str] = set()  # routes of which nothing is sent
+        self._aside: dict[Entry, None] = {}  # their entries, as they came to be sent
         self._tries: dict[Entry, _Tries] = {}
         self._high: dict[TopicPartition, int] = {}
         self._streak = 0
@@ -240,7 +267,7 @@ class Lane:
     def _bring_due(self, now: float) -> None:
         while self._later and self._later[0].due <= now:
             entry = heapq.heappop(self._later).entry
-            if self._owes(entry):
+            if self._goes(entry):
                 self._ready.extend(self._batcher.add(entry, now))
 
     def _next_ready(self, now: float) -> Closed | None:
@@ -258,11 +285,11 @@ class Lane:
         if held is None or self.in_flight or now < held.probe_at or held.by_preflight:
             return None
         self._ready.extend(self._batcher.flush())
-        entries = [e for e in self._front if self._owes(e)]
+        entries = [e for e in self._front if self._goes(e)]
         self._front = []
         company = list(self._ready)
         self._ready.clear()
-        entries.extend(e for closed in company for e in closed.batch if self._owes(e))
+        entries.extend(e for closed in company for e in closed.batch if self._goes(e))
         if not entries:
             self._release()  # nothing is left to ask with: the next entry finds out
             return None
@@ -271,7 +298,16 @@ class Lane:
         return Closed(probe.batch, Trigger.PROBE)
 
     def _alive(self, closed: Closed) -> Closed:
-        return Closed(tuple(entry for entry in closed.batch if self._owes(entry)), closed.trigger)
+        return Closed(tuple(entry for entry in closed.batch if self._goes(entry)), closed.trigger)
+
+    def _goes(self, entry: Entry) -> bool:
+        """Whether an entry that has come to be sent is sent; one of a stopped route is set aside instead."""
+        if not self._owes(entry):
+            return False
+        if entry.event.route in self._stopped:
+            self._aside[entry] = None
+            return False
+        return True
 
     def _allowed(self) -> int:
         """Calls at once: all while calls get through, fewer with each one that brings nothing, at least one."""
@@ -336,9 +372,11 @@ class Lane:
         moved = [v for v in verdicts if v in (Verdict.DELIVERED, Verdict.REJECTED)]
         if moved:
             self._streak = 0
+            self.failing = None
         elif Verdict.RETRY in verdicts:
             self._streak += 1
             self._not_before = now + self._pause(self._streak, max(ack.retry_after for ack in acks))
+            self._note_failing(closed.batch, acks, now)
         if Verdict.HOLD in verdicts:
             at = verdicts.index(Verdict.HOLD)
             self._hold(acks[at], closed.batch[at], now)
@@ -349,6 +387,13 @@ class Lane:
                 self._release()
             else:
                 self._postpone(now)
+
+    def _note_failing(self, batch: Batch, acks: Sequence[Ack], now: float) -> None:
+        at = next(i for i, ack in enumerate(acks) if ack.verdict is Verdict.RETRY)
+        if self.failing is None:
+            self.failing = Failing(acks[at], batch[at], now)
+        else:
+            self.failing = Failing(acks[at], batch[at], self.failing.since, self.failing.calls + 1)
 
     def _judge_entry(self, entry: Entry, ack: Ack, now: float) -> Verdict:
         verdict = ack.verdict
@@ -380,14 +425,17 @@ class Lane:
         tries = self._tries.get(entry)
         return tries.count + 1 if tries is not None else 1
 
-    def settle(self, entry: Entry) -> None:
-        """Bring an entry to its end: it owes nothing more, and the next one of its key may go."""
+    def settle(self, entry: Entry, pay: Settle | None = None) -> None:
+        """Bring an entry to its end: it owes nothing more, and the next one of its key may go.
+
+        `pay` is called in place of its own settle.
+        """
         tp = entry.event.record.tp
         live = self._live.get(tp)
         if live is None or entry not in live:
             return
         self._forget(tp, live, entry)
-        entry.settle()
+        (pay or entry.settle)()
         self._open_next(tp, entry)
 
     def _open_next(self, tp: TopicPartition, entry: Entry) -> None:
@@ -409,6 +457,7 @@ class Lane:
             del self._live[tp]
         self._tries.pop(entry, None)
         self._buried.discard(entry)
+        self._aside.pop(entry, None)
         self.open_entries -= 1
         self.open_bytes -= entry.size
 
@@ -477,6 +526,7 @@ class Lane:
 
     def _judge_preflight(self, found: Preflight) -> None:
         before, self.preflight = self.preflight, found
+        self.preflight_at = self._clock()
         self._wake.set()
         if found.health is Health.MISSING:
             ack = Ack(Verdict.HOLD, found.code or "Missing", found.detail)
@@ -494,6 +544,37 @@ class Lane:
                 code=found.code,
                 detail=found.detail,
             )
+
+    # what an operator may do
+
+    def stop_route(self, route: str) -> None:
+        """Send nothing more of a route. Calls under way end; what else it has here waits, and keeps its place."""
+        self._stopped.add(route)
+
+    def start_route(self, route: str) -> None:
+        """Let a stopped route go on."""
+        self._stopped.discard(route)
+        again = [entry for entry in self._aside if entry.event.route == route]
+        for entry in again:
+            del self._aside[entry]
+        again.sort(key=_place)
+        self._ready.extend(pack(again, self.target.limits, Trigger.FLUSH))
+        self._wake.set()
+
+    def stands_at(self, tp: TopicPartition, offset: int) -> list[Entry]:
+        """The entries of a record at which this lane holds; none where it does not hold, or at another record."""
+        if self.held is None:
+            return []
+        front = dict.fromkeys(self._front)
+        if self.held.entry is not None:
+            front[self.held.entry] = None
+        return [e for e in front if (e.event.record.tp, e.event.record.offset) == (tp, offset) and self._owes(e)]
+
+    def probe(self) -> None:
+        """Probe now: what held the lane may be gone."""
+        if self.held is not None:
+            self.held.probe_at = self._clock()
+            self._wake.set()
 
     # drain
 
@@ -547,12 +628,14 @@ class Lane:
     def can_finish(self, tp: TopicPartition) -> bool:
         """Whether this lane itself can still bring something of this partition to its end.
 
-        It cannot while it holds; what is buried depends on the dead-letter lane, what is behind a key on that key.
+        It cannot while it holds; what is buried depends on the dead-letter lane, what is set aside on an operator, what
+        is behind a key on that key.
         """
         if self.held is not None:
             return False
         behind = {entry for waiting in self._gates.get(tp, {}).values() for entry, _ in waiting}
-        return any(entry not in self._buried and entry not in behind for entry in self._live.get(tp, ()))
+        waits = (self._buried, self._aside, behind)
+        return any(not any(entry in place for place in waits) for entry in self._live.get(tp, ()))
 
     @property
     def partitions(self) -> Iterable[TopicPartition]:
@@ -568,4 +651,27 @@ class Lane:
     def waiting(self) -> int:
         """Entries that are not on the wire: in open batches, ready, or waiting for their next try."""
         ready = sum(len(closed.batch) for closed in self._ready)
-        return len(self._batcher) + ready + len(self._later) + len(self._front)
+        return len(self._batcher) + ready + len(self._later) + len(self._front) + len(self._aside)
+
+    def waiting_of(self, route: str) -> int:
+        """Entries of a stopped route, as far as they have come to be sent."""
+        return sum(entry.event.route == route for entry in self._aside)
+
+    @property
+    def set_aside(self) -> int:
+        """Entries of stopped routes, as far as they have come to be sent."""
+        return len(self._aside)
+
+    @property
+    def next_try_at(self) -> float:
+        """When a lane whose calls bring nothing may make the next one, in the clock's seconds."""
+        return max(self._not_before, self._later[0].due) if self._later else self._not_before
+
+    def lowest(self) -> Record | None:
+        """The record that the oldest open entry is of: what a commit waits for."""
+        records = (entry.event.record for entries in self._live.values() for entry in entries)
+        return min(records, key=lambda record: (record.timestamp_ms, record.tp, record.offset), default=None)
+
+
+def _place(entry: Entry) -> tuple[TopicPartition, int]:
+    return entry.event.record.tp, entry.event.record.offset

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from connector import __version__
+from connector import __version__, log
 from connector.metrics import Metrics
-from connector.model import Ack, Health
+from connector.model import Ack, Entry, Health
 from connector.publish import Lane
 from connector.status import (
+    Halt,
     Hold,
     PartitionStatus,
     Pause,
@@ -89,6 +90,9 @@ def status_of(app: "App") -> Status:
         state=app.state,
         ready={"ok": ready, "reason": why_ready},
         live={"ok": live, "reason": why_live},
+        changes="refused" if settings.admin.token is None else "token",
+        log_level=log.level(),
+        reload=app.last_reload,
         kafka={
             "group": settings.kafka.group_id,
             "joined": app.joined,
@@ -96,6 +100,7 @@ def status_of(app: "App") -> Status:
                 {"code": code, "reason": reason, "since": iso(since)} for code, (reason, since) in app.troubles.items()
             ],
         },
+        halts=_halts(app),
         partitions=_partitions(app),
         routes=[_route(app, name) for name in app.routes.by_name],
         targets=[_target(app, lane) for lane in app.lanes.values()],
@@ -108,7 +113,29 @@ def status_of(app: "App") -> Status:
             "max_open_bytes": settings.limits.max_open_bytes,
         },
         totals=totals_of(app),
+        history=app.history.told(),
     )
+
+
+_HALTS: Final = 20
+
+
+def _halts(app: "App") -> list[Halt]:
+    halts = [halt for _, ones in sorted(app.standstill.halts.items()) for halt in ones]
+    return [
+        Halt(
+            route=halt.event.route,
+            topic=halt.event.record.tp.topic,
+            partition=halt.event.record.tp.partition,
+            offset=halt.event.record.offset,
+            stage=halt.stage,
+            code=halt.code,
+            reason=halt.reason,
+            since=iso(halt.since),
+            todo="mend the route and reload the config, or skip this record",
+        )
+        for halt in halts[:_HALTS]
+    ]
 
 
 def _partitions(app: "App") -> list[PartitionStatus]:
@@ -133,7 +160,7 @@ def _partitions(app: "App") -> list[PartitionStatus]:
 
 def _route(app: "App", name: str) -> RouteStatus:
     settings, counts = app.routes.by_name[name].settings, app.tally.by_route
-    held = app.held_routes.get(name)
+    stop = app.standstill.routes.get(name)
     return RouteStatus(
         name=name,
         topics=list(settings.topics),
@@ -144,13 +171,23 @@ def _route(app: "App", name: str) -> RouteStatus:
         skipped=counts[name, "skipped"],
         retried=counts[name, "retried"],
         paused=None
-        if held is None
+        if stop is None
         else Pause(
-            reason="too many dead letters in a row",
-            since=iso(held.since),
-            todo="mend the route or its records, then let it go on; a restart lets it go on too",
+            why=stop.why,
+            code=stop.code,
+            reason=stop.reason,
+            since=iso(stop.since),
+            waiting=len(stop.waiting) + sum(lane.waiting_of(name) for lane in app.lanes.values()),
+            todo=_TODO_OF_PAUSE[stop.why],
         ),
     )
+
+
+_TODO_OF_PAUSE: Final = {
+    "operator": "resume it when its records may flow again; a restart lets it go on too",
+    "config": "resume it, or take paused: true out of the config and reload",
+    "dead_letters": "mend the route or what writes its records, reload the config, then resume it",
+}
 
 
 def _target(app: "App", lane: Lane) -> TargetStatus:
@@ -167,6 +204,7 @@ def _target(app: "App", lane: Lane) -> TargetStatus:
         open_bytes=lane.open_bytes,
         full=any(tp in full for tp in lane.partitions),
         held=_hold(app, lane),
+        failing=_failing(app, lane),
         preflight=_preflight(app, lane),
         delivered=counts[lane.name, "delivered"] if settings is not None else app.tally.dead_letters,
         retried=counts[lane.name, "retried"],
@@ -182,18 +220,29 @@ def _hold(app: "App", lane: Lane) -> Hold | None:
     held = lane.held
     if held is None:
         return None
+    return _stands(app, lane, held.ack, held.entry, held.since, held.probe_at, todo_of(held.ack))
+
+
+def _failing(app: "App", lane: Lane) -> Hold | None:
+    failing = lane.failing
+    if failing is None or lane.held is not None or not lane.open_entries:
+        return None
+    return _stands(app, lane, failing.ack, failing.entry, failing.since, lane.next_try_at, _WAIT)
+
+
+def _stands(app: "App", lane: Lane, ack: Ack, entry: Entry | None, since: float, next_at: float, todo: str) -> Hold:
     now = app.parts.clock()
-    record = held.entry.event.record if held.entry is not None else None
+    record = entry.event.record if entry is not None else lane.lowest()
     return Hold(
-        code=held.ack.code,
-        detail=held.ack.detail,
-        since=iso(app.parts.wall() - (now - held.since)),
-        next_probe_s=max(0.0, held.probe_at - now),
+        code=ack.code,
+        detail=ack.detail,
+        since=iso(app.parts.wall() - (now - since)),
+        next_probe_s=max(0.0, next_at - now),
         entries=lane.open_entries,
         topic=record.tp.topic if record else None,
         partition=record.tp.partition if record else None,
         offset=record.offset if record else None,
-        todo=todo_of(held.ack),
+        todo=todo,
     )
 
 
@@ -201,9 +250,11 @@ def _preflight(app: "App", lane: Lane) -> PreflightStatus | None:
     found = lane.preflight
     if found is None:
         return None
-    return PreflightStatus(health=found.health.value, code=found.code, detail=found.detail, at=iso(app.parts.wall()))
+    at = app.parts.wall() - (app.parts.clock() - lane.preflight_at)
+    return PreflightStatus(health=found.health.value, code=found.code, detail=found.detail, at=iso(at))
 
 
+_WAIT: Final = "the service is down, slow or throttling: it is tried again by itself; see to the service or its quota"
 _TODO: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Expired", "Token", "Signature", "Unrecognized", "Credential", "Auth"), "renew or correct the credentials"),
     (("AccessDenied", "NotAuthorized", "Forbidden", "OptIn"), "grant the right that the detail names"),
@@ -217,4 +268,4 @@ def todo_of(ack: Ack) -> str:
     for words, todo in _TODO:
         if any(word in ack.code for word in words):
             return f"{todo}; the lane goes on by itself"
-    return "see the code and detail; the lane goes on by itself once the service takes the entry"
+    return "see the code and detail; the lane goes on by itself once the service takes the entry, or skip the record"

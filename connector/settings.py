@@ -164,6 +164,7 @@ class RouteSettings(Closed):
     on_error: Refusal = Field("dead_letter", description="A record that cannot be decoded, matched, mapped or prepared")
     on_reject: Refusal = Field("dead_letter", description="An event that the service refused for its own sake")
     delay: Duration = Field(0.0, description="Hold a record until this long after its timestamp")
+    paused: bool = Field(False, description="true: its records wait until an operator resumes it, or a reload does")
 
 
 class DeadLetterSettings(Closed):
@@ -198,7 +199,20 @@ class AdminSettings(Closed):
         "127.0.0.1:8080", description="HOST:PORT; port 0 takes any free one"
     )
     ready_when_held: bool = Field(True, description="false turns /readyz to 503 while a lane is held")
-    token: SecretStr | None = Field(None, description="Bearer token asked of those who change something")
+    token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None,
+        description="Bearer token (16 characters or more, best as !file PATH) of those who change something; "
+        "without one nobody may",
+    )
+    token_for: Literal["changes", "everything"] = Field(
+        "changes", description="everything: also to read /status, /events and /metrics; probes need none"
+    )
+
+    @model_validator(mode="after")
+    def _token_where_asked(self) -> Self:
+        if self.token_for != "changes" and self.token is None:  # noqa: S105 - what the token is for
+            raise ValueError("token_for: everything needs a token: add token: !file PATH")
+        return self
 
     @property
     def host(self) -> str:

@@ -34,7 +34,7 @@ class PartitionStatus(TypedDict):
     """One assigned partition. `committed` and `lag` are null until known.
 
     `open` counts records that still owe an entry, `uncommitted` the records between `committed` and `position`.
-    `paused`: nothing is taken from it now, because it has no room.
+    `paused`: nothing is taken from it now, because it has no room, or because it stands at a record (`halts`).
     """
 
     topic: str
@@ -49,11 +49,34 @@ class PartitionStatus(TypedDict):
     paused: bool
 
 
-class Pause(TypedDict):
-    """Why a route stands still, and what lets it go on."""
+class Halt(TypedDict):
+    """A record that could not be made into an event, where the config says `hold`. `route` is empty: no route took it.
 
+    Its partition stops before it: what was taken behind it is delivered, nothing is committed past it.
+    """
+
+    route: str
+    topic: str
+    partition: int
+    offset: int
+    stage: str
+    code: str
     reason: str
     since: str
+    todo: str
+
+
+class Pause(TypedDict):
+    """Why a route stands still, how many of its events wait, and what lets it go on.
+
+    `why` is operator, config or dead_letters (too many in a row; `code` is that of the last one).
+    """
+
+    why: str
+    code: str
+    reason: str
+    since: str
+    waiting: int
     todo: str
 
 
@@ -72,9 +95,10 @@ class RouteStatus(TypedDict):
 
 
 class Hold(TypedDict):
-    """Why a lane stands still: the service's word for it, the first entry it concerns, what a person should do.
+    """Why a lane stands still or gets nothing through: the service's word for it, the record, what a person should do.
 
-    `entries` wait behind it. The place is null where a preflight held the lane before an entry was sent.
+    `entries` wait behind it. The place is that of the entry that was refused, else of the oldest open one; null where
+    nothing is open.
     """
 
     code: str
@@ -108,8 +132,9 @@ class CodeCount(TypedDict):
 class TargetStatus(TypedDict):
     """One lane, the dead-letter topic's among them. `waiting` counts entries not on the wire, `in_flight` calls.
 
-    `full`: partitions that feed it are paused because its entries take all the room. `preflight` is null before the
-    first one. `last_errors` has the latest first, ten at most.
+    `full`: partitions that feed it are paused because its entries take all the room. `failing`: its calls bring
+    nothing, and it goes on trying. `preflight` is null before the first one. `last_errors` has the latest first, ten at
+    most.
     """
 
     name: str
@@ -121,6 +146,7 @@ class TargetStatus(TypedDict):
     open_bytes: int
     full: bool
     held: Hold | None
+    failing: Hold | None
     preflight: PreflightStatus | None
     delivered: int
     retried: int
@@ -161,8 +187,28 @@ class Totals(TypedDict):
     oldest_unsettled_age_s: float
 
 
+class Reload(TypedDict):
+    """How the last reload of the config ended, and why."""
+
+    at: str
+    outcome: Literal["applied", "refused"]
+    reason: str
+
+
+class History(TypedDict):
+    """The last minutes, oldest first, one value every `every_s` seconds: rates a second, and seconds.
+
+    `request_s` is the mean time of the calls that ended in that time, null where none did.
+    """
+
+    every_s: float
+    delivered_per_s: list[float]
+    request_s: list[float | None]
+    oldest_unsettled_age_s: list[float]
+
+
 class Status(TypedDict):
-    """What `/status` answers."""
+    """What `/status` answers. `changes` says what this server asks of those who change something."""
 
     version: str
     config_hash: str
@@ -171,13 +217,18 @@ class Status(TypedDict):
     state: Literal["starting", "running", "stopping"]
     ready: Check
     live: Check
+    changes: Literal["token", "refused"]
+    log_level: str
+    reload: Reload | None
     kafka: KafkaStatus
+    halts: list[Halt]
     partitions: list[PartitionStatus]
     routes: list[RouteStatus]
     targets: list[TargetStatus]
     dead_letters: DeadLetters
     limits: Room
     totals: Totals
+    history: History
 
 
 def summary(before: Totals, after: Totals, seconds: float) -> dict[str, int | float | None]:

@@ -23,6 +23,8 @@ class Tally:
         self.consumed = 0
         self.unrouted = 0
         self.dead_letters = 0
+        self.calls = 0
+        self.call_seconds = 0.0
         self.matched: Counter[str] = Counter()
         self.by_route: Counter[tuple[str, str]] = Counter()  # (route, outcome or "retried")
         self.by_target: Counter[tuple[str, str]] = Counter()
@@ -70,6 +72,8 @@ class Tally:
 
     def called(self, target: str, batch: Batch, trigger: Trigger, acks: Sequence[Ack], seconds: float) -> None:
         """A call has ended: one line a batch at debug, never a payload."""
+        self.calls += 1
+        self.call_seconds += seconds
         self.metrics.batches.labels(target=target, trigger=trigger.value).inc()
         self.metrics.batch_entries.labels(target=target).observe(len(batch))
         self.metrics.request_seconds.labels(target=target, outcome=outcome_of(acks)).observe(seconds)

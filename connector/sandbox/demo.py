@@ -25,6 +25,7 @@ from connector.app import App, real_parts
 from connector.load import compiled, load
 from connector.metrics import Metrics
 from connector.model import TopicPartition
+from connector.operate import Operations
 from connector.render import summary, text
 from connector.report import status_of
 from connector.route import Routes, compile_routes
@@ -218,10 +219,10 @@ async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Seq
         witness = Witness(broker.bootstrap_servers, settings.kafka.group_id, partitions, dead)
         stack.push_async_callback(witness.close)
 
-        registry = CollectorRegistry()
+        metrics = Metrics(CollectorRegistry())
         parts = real_parts() if wish.sabotage is None else sabotaged(real_parts(), wish.sabotage)
-        app = App(replace(loaded, settings=settings), routes, Metrics(registry), parts)
-        page = await stack.enter_async_context(_page(app, wish, settings, registry))
+        app = App(replace(loaded, settings=settings), routes, metrics, parts)
+        page = await stack.enter_async_context(_page(app, wish, settings, metrics))
         screen = stack.enter_context(_screen())
         log.configure("warning", "console")
         show = Show(bridge, writer, witness, books)
@@ -261,16 +262,16 @@ def _asked_to_stop() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _page(app: App, wish: Wish, settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Bound]:
+async def _page(app: App, wish: Wish, settings: Settings, metrics: Metrics) -> AsyncIterator[Bound]:
     """Serve the status page; where nobody asked for an address and the config's is taken, at any free one."""
-    admin = wish.admin or settings.admin
+    admin, operations = wish.admin or settings.admin, Operations(app)
     async with AsyncExitStack() as stack:
         try:
-            bound = await stack.enter_async_context(serve(app, admin.host, admin.port, registry=registry))
+            bound = await stack.enter_async_context(serve(app, operations, admin.host, admin.port, metrics=metrics))
         except CannotListen:
             if wish.admin is not None:
                 raise
-            bound = await stack.enter_async_context(serve(app, admin.host, 0, registry=registry))
+            bound = await stack.enter_async_context(serve(app, operations, admin.host, 0, metrics=metrics))
         yield bound
 
 

@@ -113,6 +113,11 @@ async def live(world: World, weather: Weather, random: Random, group: asyncio.Ta
             await asyncio.sleep(random.uniform(0.0, 3.0))
             owned = sorted(consumer.owned)
             missing = [tp for tp in PARTITIONS if tp not in consumer.owned]
+            for route in ("one", "two", "three"):
+                if random.random() < 0.2:
+                    app.pause(route, "operator")
+                elif random.random() < 0.5:
+                    app.resume(route)
             step = random.random()
             if step < 0.25 and owned:
                 some = random.sample(owned, random.randint(1, len(owned)))
@@ -389,7 +394,7 @@ def test_poison_among_good_records_holds_no_route_however_large_the_burst(poison
         async with asyncio.TaskGroup() as group:
             app, process = await world.start(group, tp)
             await world.until(world.all_committed)
-            assert app.held_routes == {}
+            assert app.standstill.routes == {}
             app.stop()
             assert await process == 0
         assert len(world.dead.took) == 100

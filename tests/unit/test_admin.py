@@ -6,15 +6,22 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from connector import admin
+from connector.admin import Answer, Outcome
 from connector.metrics import Metrics
+from connector.settings import AdminSettings
 from connector.status import Status
+
+TOKEN = "token-of-the-test-0123456789"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def status_of_a_daemon() -> Status:
@@ -27,11 +34,31 @@ def status_of_a_daemon() -> Status:
         "state": "running",
         "ready": {"ok": True, "reason": "joined, 2 partitions"},
         "live": {"ok": True, "reason": "turned 0.1 s ago"},
+        "changes": "token",
+        "log_level": "info",
+        "reload": {
+            "at": "2026-11-21T06:00:00Z",
+            "outcome": "refused",
+            "reason": "shop.yaml:3:9: CFG010 routes[0].mtach",
+        },
         "kafka": {
             "group": "orders-connector",
             "joined": True,
             "trouble": [{"code": "_TRANSPORT", "reason": "broker 2 is down", "since": "2026-11-21T07:12:00Z"}],
         },
+        "halts": [
+            {
+                "route": "paid-orders",
+                "topic": "shop.orders.v1",
+                "partition": 1,
+                "offset": 97_000,
+                "stage": "TRANSFORMATION",
+                "code": "MissingValue",
+                "reason": "map.Source: value.channel is missing",
+                "since": "2026-11-21T07:12:30Z",
+                "todo": "mend the route and reload the config, or skip this record",
+            }
+        ],
         "partitions": [
             {
                 "topic": "shop.orders.v1",
@@ -80,8 +107,11 @@ def status_of_a_daemon() -> Status:
                 "skipped": 4,
                 "retried": 0,
                 "paused": {
-                    "reason": "100 records in a row became dead letters",
+                    "why": "dead_letters",
+                    "code": "MissingValue",
+                    "reason": "too many dead letters in a row: MissingValue",
                     "since": "2026-11-21T07:10:00Z",
+                    "waiting": 12,
                     "todo": "look at the dead letters, mend the route, then let it go on",
                 },
             },
@@ -97,6 +127,17 @@ def status_of_a_daemon() -> Status:
                 "open_bytes": 14_000_000,
                 "full": True,
                 "held": None,
+                "failing": {
+                    "code": "BrokenPipe",
+                    "detail": "nobody reads",
+                    "since": "2026-11-21T07:12:10Z",
+                    "next_probe_s": 2.5,
+                    "entries": 9_000,
+                    "topic": "shop.orders.v1",
+                    "partition": 1,
+                    "offset": 97_001,
+                    "todo": "see to the service",
+                },
                 "preflight": {"health": "unknown", "code": "AccessDenied", "detail": "", "at": "2026-11-21T07:13:00Z"},
                 "delivered": 39_000,
                 "retried": 0,
@@ -123,6 +164,7 @@ def status_of_a_daemon() -> Status:
                     "offset": 115_400,
                     "todo": "give the role events:PutEvents on the bus; the lane goes on by itself",
                 },
+                "failing": None,
                 "preflight": {"health": "ok", "code": "", "detail": "", "at": "2026-11-21T07:13:00Z"},
                 "delivered": 171_000,
                 "retried": 340,
@@ -144,6 +186,12 @@ def status_of_a_daemon() -> Status:
             "lag": 9_800,
             "oldest_unsettled_age_s": 131.5,
         },
+        "history": {
+            "every_s": 5.0,
+            "delivered_per_s": [120.0, 118.5, 0.0, 0.0],
+            "request_s": [0.012, 0.011, None, 30.0],
+            "oldest_unsettled_age_s": [0.2, 0.3, 60.0, 131.5],
+        },
     }
 
 
@@ -154,6 +202,8 @@ class Daemon:
         self.is_live = (True, "turned 0.1 s ago")
         self.is_ready = (True, "joined, 2 partitions")
         self.says: Mapping[str, Any] = status_of_a_daemon()
+        self.admin = AdminSettings(token=SecretStr(TOKEN))
+        self.did: list[tuple[Any, ...]] = []
 
     def live(self) -> tuple[bool, str]:
         return self.is_live
@@ -163,6 +213,27 @@ class Daemon:
 
     def status(self) -> Mapping[str, Any]:
         return self.says
+
+    def config(self) -> Mapping[str, Any]:
+        return {"hash": "4f1d9c0a7be2", "config": {"kafka": {"group_id": "g"}}}
+
+    def pause(self, route: str) -> Answer:
+        return self._do("pause", route)
+
+    def resume(self, route: str) -> Answer:
+        return self._do("resume", route)
+
+    def skip(self, route: str, topic: str, partition: int, offset: int) -> Answer:
+        return self._do("skip", route, topic, partition, offset)
+
+    def set_level(self, level: str) -> Answer:
+        return self._do("log-level", level)
+
+    def _do(self, *what: Any) -> Answer:
+        if what[1] == "nowhere":
+            return Answer(Outcome.UNKNOWN, "there is no route 'nowhere': the routes are paid-orders")
+        self.did.append(what)
+        return Answer(Outcome.DONE, "done")
 
 
 @pytest.fixture
@@ -178,7 +249,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 async def client(daemon: Daemon, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
-        admin.serve(daemon, "127.0.0.1", 0, registry=metrics.registry) as bound,
+        admin.serve(daemon, daemon, "127.0.0.1", 0, metrics=metrics) as bound,
         aiohttp.ClientSession(bound.url, timeout=aiohttp.ClientTimeout(10)) as session,
     ):
         yield session
@@ -277,11 +348,12 @@ async def test_an_unknown_path_lists_the_ones_there_are(client: aiohttp.ClientSe
         text = await answer.text()
         assert answer.status == 404
         assert answer.content_type == "text/plain"
-    assert [line.split()[0] for line in text.splitlines()[1:]] == ["/", "/livez", "/readyz", "/metrics", "/status"]
+    paths = [line.split()[0] for line in text.splitlines()[1:]]
+    assert paths == ["/", "/livez", "/readyz", "/metrics", "/status", "/events", "/config", *["POST"] * 4]
     assert "script" not in text
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/status"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/status", "/events"])
 async def test_head_answers_like_get_without_a_body(client: aiohttp.ClientSession, path: str) -> None:
     async with client.get(path) as got, client.head(path) as answer:
         assert answer.status == 200
@@ -290,14 +362,166 @@ async def test_head_answers_like_get_without_a_body(client: aiohttp.ClientSessio
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/", "/status"])
-async def test_nothing_can_be_changed_here(client: aiohttp.ClientSession, method: str, path: str) -> None:
-    async with client.request(method, path) as answer:
+@pytest.mark.parametrize("path", ["/", "/status", "/events", "/config"])
+async def test_what_shows_changes_nothing(client: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with client.request(method, path, headers=BEARER) as answer:
         assert answer.status == 405
         assert answer.headers["Allow"] == "GET, HEAD"
-        assert await answer.text() == (
-            "This server only shows things: every path answers GET and HEAD, and nothing else.\n"
-        )
+        assert await answer.text() == "This path answers GET, HEAD and nothing else.\n"
+
+
+CHANGES = {
+    "/routes/paid-orders/pause": ("pause", "paid-orders"),
+    "/routes/paid-orders/resume": ("resume", "paid-orders"),
+    "/routes/paid-orders/skip?topic=shop.orders.v1&partition=0&offset=7": (
+        "skip",
+        "paid-orders",
+        "shop.orders.v1",
+        0,
+        7,
+    ),
+    "/log-level?level=debug": ("log-level", "debug"),
+}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+async def test_a_change_is_made_by_a_post_with_the_token_and_counted(
+    client: aiohttp.ClientSession, daemon: Daemon, metrics: Metrics, path: str
+) -> None:
+    async with client.post(path, headers=BEARER) as answer:
+        assert (answer.status, await answer.text()) == (200, "done\n")
+    assert daemon.did == [CHANGES[path]]
+    labels = {"action": str(CHANGES[path][0]), "outcome": "done"}
+    assert metrics.registry.get_sample_value("connector_admin_changes_total", labels) == 1
+
+
+@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_link_or_an_image_changes_nothing(
+    client: aiohttp.ClientSession, daemon: Daemon, path: str, method: str
+) -> None:
+    async with client.request(method, path, headers=BEARER) as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "POST"
+    assert daemon.did == []
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": TOKEN},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Bearer {TOKEN[:-1]}"},
+        {"Authorization": "Bearer \u00fc\u00fc"},
+    ],
+)
+async def test_a_missing_or_wrong_token_is_refused_with_401_and_counted(
+    client: aiohttp.ClientSession, daemon: Daemon, metrics: Metrics, shown: dict[str, str]
+) -> None:
+    async with client.post("/routes/paid-orders/pause", headers=shown) as answer:
+        assert answer.status == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert TOKEN not in await answer.text()
+    assert daemon.did == []
+    labels = {"action": "pause", "outcome": "unauthorized"}
+    assert metrics.registry.get_sample_value("connector_admin_changes_total", labels) == 1
+
+
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://127.0.0.1.elsewhere.example"])
+async def test_a_page_of_another_origin_changes_nothing_even_with_the_token(
+    client: aiohttp.ClientSession, daemon: Daemon, origin: str
+) -> None:
+    async with client.post("/routes/paid-orders/pause", headers={**BEARER, "Origin": origin}) as answer:
+        assert answer.status == 403
+    assert daemon.did == []
+
+
+@pytest.mark.parametrize("path", [*CHANGES, "/config"])
+async def test_without_a_token_in_the_config_nobody_may_change_anything(
+    client: aiohttp.ClientSession, daemon: Daemon, path: str
+) -> None:
+    daemon.admin = AdminSettings()
+    method = "GET" if path == "/config" else "POST"
+    async with client.request(method, path, headers=BEARER) as answer:
+        assert answer.status == 403
+        assert "token: !file PATH" in await answer.text()
+    assert daemon.did == []
+
+
+async def test_an_unknown_route_is_404_with_the_names(client: aiohttp.ClientSession) -> None:
+    async with client.post("/routes/nowhere/pause", headers=BEARER) as answer:
+        assert answer.status == 404
+        assert await answer.text() == "there is no route 'nowhere': the routes are paid-orders\n"
+
+
+@pytest.mark.parametrize("query", ["", "?topic=t", "?topic=t&partition=x&offset=1", "?partition=1&offset=1"])
+async def test_a_skip_names_one_record(client: aiohttp.ClientSession, daemon: Daemon, query: str) -> None:
+    async with client.post(f"/routes/paid-orders/skip{query}", headers=BEARER) as answer:
+        assert answer.status == 400
+        assert await answer.text() == "skip needs ?topic=NAME&partition=NUMBER&offset=NUMBER\n"
+    assert daemon.did == []
+
+
+async def test_a_body_that_is_too_large_is_413(client: aiohttp.ClientSession, daemon: Daemon) -> None:
+    async with client.post("/routes/paid-orders/pause", headers=BEARER, data=b"x" * 100_000) as answer:
+        assert answer.status == 413
+        assert "16384 bytes at most" in await answer.text()
+    assert daemon.did == []
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/events"])
+async def test_reading_needs_the_token_where_the_config_says_everything(
+    client: aiohttp.ClientSession, daemon: Daemon, path: str
+) -> None:
+    daemon.admin = AdminSettings(token=SecretStr(TOKEN), token_for="everything")
+    async with client.get(path) as answer:
+        assert answer.status == 401
+    async with client.get(path, headers=BEARER) as answer:
+        assert answer.status == 200
+    for free in ("/", "/livez", "/readyz"):  # the page holds no data, and asks for the token itself
+        async with client.get(free) as answer:
+            assert answer.status == 200
+
+
+async def test_the_config_is_shown_to_who_has_the_token(client: aiohttp.ClientSession) -> None:
+    async with client.get("/config") as answer:
+        assert answer.status == 401
+    async with client.get("/config", headers=BEARER) as answer:
+        assert await answer.json() == {"hash": "4f1d9c0a7be2", "config": {"kafka": {"group_id": "g"}}}
+
+
+async def test_events_tell_the_status_again_and_again(client: aiohttp.ClientSession, daemon: Daemon) -> None:
+    async with client.get("/events") as answer:
+        assert answer.content_type == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-store"
+        for version in ("0.1.0", "0.2.0"):
+            line = await answer.content.readline()
+            assert json.loads(line.removeprefix(b"data: "))["version"] == version
+            assert await answer.content.readline() == b"\n"
+            daemon.says = {**daemon.says, "version": "0.2.0"}
+
+
+async def test_only_so_many_pages_watch_at_once(client: aiohttp.ClientSession) -> None:
+    async with AsyncExitStack() as watching:
+        for _ in range(16):
+            assert (await watching.enter_async_context(client.get("/events"))).status == 200
+        async with client.get("/events") as answer:
+            assert answer.status == 503
+            assert "/status answers" in await answer.text()
+
+
+async def test_a_page_that_watches_does_not_keep_the_server_from_ending(daemon: Daemon, metrics: Metrics) -> None:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session:
+        async with admin.serve(daemon, daemon, "127.0.0.1", 0, metrics=metrics) as bound:
+            answer = await session.get(f"{bound.url}events")
+            await answer.content.readline()
+        assert await answer.content.read() == b"\n"  # the event that had begun, and then the end
+        answer.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/status", "/nothing"])
@@ -343,7 +567,7 @@ async def test_requests_are_not_logged(client: aiohttp.ClientSession, caplog: py
 async def test_what_is_not_http_is_refused_and_fills_no_log(
     daemon: Daemon, metrics: Metrics, caplog: pytest.LogCaptureFixture, noise: bytes
 ) -> None:
-    async with admin.serve(daemon, "127.0.0.1", 0, registry=metrics.registry) as bound, asyncio.timeout(10):
+    async with admin.serve(daemon, daemon, "127.0.0.1", 0, metrics=metrics) as bound, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(bound.host, bound.port)
         writer.write(noise)
         writer.write_eof()
@@ -354,9 +578,9 @@ async def test_what_is_not_http_is_refused_and_fills_no_log(
 
 
 async def test_a_taken_port_says_so_and_what_to_do(daemon: Daemon, metrics: Metrics) -> None:
-    async with admin.serve(daemon, "127.0.0.1", 0, registry=metrics.registry) as bound:
+    async with admin.serve(daemon, daemon, "127.0.0.1", 0, metrics=metrics) as bound:
         with pytest.raises(admin.CannotListen) as failed:
-            async with admin.serve(daemon, "127.0.0.1", bound.port, registry=metrics.registry):
+            async with admin.serve(daemon, daemon, "127.0.0.1", bound.port, metrics=metrics):
                 pass
     assert str(failed.value) == (
         f"admin.listen: cannot listen on 127.0.0.1:{bound.port}: the port is taken. "
@@ -366,12 +590,12 @@ async def test_a_taken_port_says_so_and_what_to_do(daemon: Daemon, metrics: Metr
 
 async def test_an_address_of_another_machine_says_so_and_what_to_do(daemon: Daemon, metrics: Metrics) -> None:
     with pytest.raises(admin.CannotListen, match=r"192\.0\.2\.1:8080: this machine has no such address\. Set 127"):
-        async with admin.serve(daemon, "192.0.2.1", 8080, registry=metrics.registry):
+        async with admin.serve(daemon, daemon, "192.0.2.1", 8080, metrics=metrics):
             pass
 
 
 async def test_after_the_block_nobody_listens_any_more(daemon: Daemon, metrics: Metrics) -> None:
-    async with admin.serve(daemon, "127.0.0.1", 0, registry=metrics.registry) as bound:
+    async with admin.serve(daemon, daemon, "127.0.0.1", 0, metrics=metrics) as bound:
         pass
     with socket.socket() as found:
         assert found.connect_ex((bound.host, bound.port)) != 0
@@ -381,7 +605,7 @@ async def test_a_client_that_keeps_its_connection_does_not_hold_up_the_end(daemo
     async with (
         asyncio.timeout(5),
         aiohttp.ClientSession() as session,
-        admin.serve(daemon, "127.0.0.1", 0, registry=metrics.registry) as bound,
+        admin.serve(daemon, daemon, "127.0.0.1", 0, metrics=metrics) as bound,
         session.get(bound.url + "livez") as answer,
     ):
         assert answer.status == 200

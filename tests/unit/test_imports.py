@@ -84,7 +84,13 @@ def test_the_kafka_client_is_imported_only_at_the_edges() -> None:
 
 def test_only_the_command_line_and_the_demo_import_the_app() -> None:
     users = {name for name, path in MODULES.items() if "connector.app" in ours(path)}
-    assert users <= {"connector.cli", "connector.report", "connector.sandbox.demo", "connector.sandbox.sabotage"}
+    assert users <= {
+        "connector.cli",
+        "connector.report",
+        "connector.operate",
+        "connector.sandbox.demo",
+        "connector.sandbox.sabotage",
+    }
 
 
 def test_nothing_in_the_daemons_path_imports_the_sandbox() -> None:

@@ -31,6 +31,7 @@ PROMISED = {
     "connector_oldest_unsettled_age_seconds": (),
     "connector_commits_total": ("outcome",),
     "connector_rebalances_total": ("kind",),
+    "connector_admin_changes_total": ("action", "outcome"),
     "connector_config_reloads_total": ("outcome",),
     "connector_end_to_end_seconds": (),
     "connector_config_info": ("hash",),

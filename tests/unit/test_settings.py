@@ -302,7 +302,7 @@ class TestSecrets:
             "vars: {key: !file key, copy: !sub 'x${key}', api_token: hunter2, stage: dev}",
             "targets: {bus: {type: fake, region: https://me:hunter2@host/x, password: hunter2}}",
             "kafka: {bootstrap_servers: a:1, group_id: g, properties: {sasl.password: hunter2, debug: all}}",
-            "admin: {token: hunter2}",
+            "admin: {token: hunter2-hunter2-hunter2}",
         )
         found = loaded(tmp_path, text)
         assert found.settings is not None
@@ -314,10 +314,10 @@ class TestSecrets:
         assert shown["kafka"]["properties"] == {"sasl.password": "***", "debug": "all"}
 
     def test_the_hash_is_of_the_settings_and_not_of_their_secrets(self, tmp_path: Path) -> None:
-        one = loaded(tmp_path, with_lines("admin: {token: !env T}"), T="a")
-        two = loaded(tmp_path, with_lines("admin: {token: !env T}"), T="b")
-        other = loaded(tmp_path, with_lines("admin: {token: !env T}", "commit_interval: 2s"), T="a")
+        one = loaded(tmp_path, with_lines("admin: {token: !env T}"), T="a" * 16)
+        two = loaded(tmp_path, with_lines("admin: {token: !env T}"), T="b" * 16)
+        other = loaded(tmp_path, with_lines("admin: {token: !env T}", "commit_interval: 2s"), T="a" * 16)
         assert one.hash == two.hash != other.hash
         assert len(one.hash) == 12
         assert one.settings is not None
-        assert one.settings.admin.token == SecretStr("a")
+        assert one.settings.admin.token == SecretStr("a" * 16)
