@@ -21,7 +21,7 @@ from tests.kafka.broker import Broker
 
 T = TypeVar("T")
 
-SECONDS = 20.0
+SECONDS = 45.0
 """Deadline of one step that a healthy cluster does in milliseconds."""
 
 

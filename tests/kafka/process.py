@@ -17,14 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 T = TypeVar("T")
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 """Deadline of one step; with two busy cores a start takes some of them."""
 
 PAUSE: Final = 0.03
 """Seconds between two looks: the simulator lives in the same loop and has to get its turn."""
 
-SHUTDOWN: Final = 10.0
-"""`shutdown_timeout` of the daemons, in seconds."""
+SHUTDOWN: Final = 20.0
+"""`shutdown_timeout` of the daemons, in seconds; one that needs all of it ends with 1."""
 
 
 async def eventually(
@@ -114,7 +114,7 @@ class Daemon:
         """Ask the admin server: status and body, or 0 and the reason where nobody answers."""
         address = (await self.says("started"))["admin"]
         try:
-            async with aiohttp.request("GET", address + path, timeout=aiohttp.ClientTimeout(5)) as answer:
+            async with aiohttp.request("GET", address + path, timeout=aiohttp.ClientTimeout(15)) as answer:
                 return answer.status, await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             return 0, f"{type(error).__name__}: {error}"
@@ -145,7 +145,7 @@ class Daemon:
         """Send it a signal; one that has ended gets none."""
         self._process.send_signal(number)
 
-    async def exits(self, within: float = SHUTDOWN) -> int:
+    async def exits(self, within: float = SHUTDOWN + 10) -> int:
         """Wait until it has ended, and give its exit code."""
         await seen(lambda: self.code is not None, within=within, what="it has ended")
         assert self.code is not None

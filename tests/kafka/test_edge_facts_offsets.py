@@ -42,12 +42,17 @@ def test_latest_loses_what_a_new_partition_got_before_the_client_knew_of_it(kafk
         topic_metadata_refresh_interval_ms=3000,
     )
     until(lambda: member.owned, member.turn)
-    added = TopicPartition(topic, 1)
-    kafka.grow(topic, 2)
-    kafka.produce(topic, 10, partition=1)
-    until(lambda: added in member.owned, member.turn)
-    until(lambda: member.records, member.turn, lambda: kafka.produce(topic, 1, partition=1))
-    assert member.offsets(added)[0] >= 10
+
+    def first_read_of(number: int) -> int:
+        added = TopicPartition(topic, number)
+        kafka.grow(topic, number + 1)
+        kafka.produce(topic, 10, partition=number)
+        until(lambda: added in member.owned, member.turn)
+        until(lambda: member.offsets(added), member.turn, lambda: kafka.produce(topic, 1, partition=number))
+        return member.offsets(added)[0]
+
+    # the client may look just when the partition is there and its records are not
+    assert any(first_read_of(number) >= 10 for number in range(1, 5))
 
 
 @each_protocol

@@ -228,7 +228,7 @@ async def test_a_partition_paused_for_want_of_room_goes_on_after_it_went_and_cam
             await one.caught_up(topic)
             assert one.app.ready() == (True, "in the consumer group")
     times = [event.at for event in late.accepted[before:]]
-    assert max(after - at for at, after in pairwise(times)) < 5.0
+    assert max(after - at for at, after in pairwise(times)) < 5.0 + SLACK
     assert arrived(late).keys() == ids(topic, 0, range(100)) | ids(topic, 1, range(100))
 
 
@@ -252,11 +252,11 @@ async def test_members_come_and_go_while_records_flow_and_nothing_is_lost_or_sen
                     await other.until(partial(_delivered, other, 100))
                     assert len(owned(one)) == 2
                 await owns(one, 4)
+            await one.until(lambda: len(service.accepted) > 1000, what="more than a thousand have come meanwhile")
             enough.set()
             written = await writer
             await one.caught_up(topic)
     assert arrived(service) == dict.fromkeys(written, 1)
-    assert len(written) > 1000
 
 
 def _delivered(daemon: Inside, events: int) -> bool:
