@@ -52,7 +52,7 @@ from connector.tally import Tally
 from connector.targets import REGISTRY
 from connector.targets.contract import Target
 from connector.targets.dead_letter import TARGET as DEAD_LETTERS
-from connector.targets.dead_letter import Cause, DeadLetters, bury, kafka_producer
+from connector.targets.dead_letter import Cause, DeadLetters, bury, kafka_producer, retention
 from connector.targets.settings import TargetSettings
 
 _GRANT_EVERY: Final = 0.002  # seconds between two grants of room: settles come by the thousand
@@ -367,9 +367,14 @@ class App:
         self.assignment.restart(epoch, tp)
         self.standstill.forget([tp])
         self.assignment.unhalt(tp)
+        self.tally.gone(tp.topic, 0)
         self._log.error(
             "offsets of a partition start again: the topic was recreated or truncated", partition=str(tp), offset=offset
         )
+
+    def gone(self, tp: TopicPartition, records: int) -> None:
+        """The offset to go on from is no longer there, and `records` were deleted before they were read."""
+        self.tally.gone(tp.topic, records)
 
     def committed(self, offsets: Mapping[TopicPartition, int], error: str) -> None:
         """The answer to a commit; `error` is empty when Kafka took it."""
@@ -777,13 +782,16 @@ def run(loaded: Loaded) -> int:
         lines.close()
 
 
-def check_online(loaded: Loaded) -> list[str]:
-    """`connector check --online`: what of the config is not there, in words; nothing is consumed or sent."""
+def check_online(loaded: Loaded) -> tuple[list[str], list[str]]:
+    """`connector check --online`: what of the config is not there, and what is there and will not do, in words.
+
+    Nothing is consumed or sent.
+    """
     return asyncio.run(_ask_all(loaded))
 
 
-async def _ask_all(loaded: Loaded) -> list[str]:
-    """Ask Kafka and every target whether what the config names is there; return what is not, in words."""
+async def _ask_all(loaded: Loaded) -> tuple[list[str], list[str]]:
+    """Ask Kafka and every target whether what the config names is there; return failures and warnings."""
     settings = loaded.settings
     if settings is None:
         raise ValueError("a config with errors cannot be asked about")
@@ -797,4 +805,7 @@ async def _ask_all(loaded: Loaded) -> list[str]:
             found = await target.preflight()
         if found.health is not Health.OK:
             complaints.append(f"target {name}: {found.health.value}: {found.code} {found.detail}".rstrip())
-    return complaints
+    warnings = []
+    if settings.dead_letters is not None and not complaints:
+        warnings.append(await retention(settings.dead_letters.topic, producer_config(settings.kafka)))
+    return complaints, [warning for warning in warnings if warning]

@@ -98,11 +98,14 @@ def check(
 def _ask(loaded: Loaded, format: Format) -> None:
     from connector import app
 
-    failures = [str(failure) for failure in app.check_online(loaded)]
+    failures, warnings = app.check_online(loaded)
     if format is Format.json:
-        typer.echo(json.dumps({"online": {"ok": not failures, "failures": failures}}, ensure_ascii=False, indent=2))
+        told = {"ok": not failures, "failures": failures, "warnings": warnings}
+        typer.echo(json.dumps({"online": told}, ensure_ascii=False, indent=2))
     else:
         typer.echo("\n".join(failures) if failures else "online: Kafka and every target answered")
+        for warning in warnings:
+            typer.echo(f"warning: {warning}")
     if failures:
         raise typer.Exit(FAILED)
 

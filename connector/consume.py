@@ -109,8 +109,6 @@ class Consumer:
         """When the thread last turned, in seconds of the clock."""
         self.callback_until: float | None = None
         """While the thread is inside a bounded callback: when that ends at the latest."""
-        self.resets = self.skipped = 0
-        """How often a partition's offset was no longer there, and how many records retention took from us thereby."""
         self._kafka = settings.kafka
         self._drain_timeout = settings.drain_timeout
         self._partitions = partitions
@@ -423,8 +421,7 @@ class Consumer:
             self._troubles.clear(f"RESET {tp}")
 
     def _say_reset(self, tp: TopicPartition, was: int, now: int) -> None:
-        self.resets += 1
-        self.skipped += max(0, now - was)
+        self._post(self._partitions.gone, tp, max(0, now - was))
         what = f"{now - was} records are gone" if now > was else "the topic was recreated or truncated"
         self._troubles.say(f"OFFSET_GONE {tp}", f"{tp} has no offset {was} any more: {what}; going on at {now}")
         self._troubles.clear(f"OFFSET_GONE {tp}")

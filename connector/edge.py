@@ -67,6 +67,10 @@ class Partitions(Protocol):
         """
         ...
 
+    def gone(self, tp: TopicPartition, records: int) -> None:
+        """The offset to go on from is no longer there; `records` between it and the first one left were never read."""
+        ...
+
     def committed(self, offsets: Mapping[TopicPartition, int], error: str) -> None:
         """Kafka confirmed these offsets (`error` empty), or refused them: librdkafka's name of the error.
 

@@ -127,6 +127,18 @@ class Metrics:
             ["action", "outcome"],
             registry=registry,
         )
+        self.offset_resets = Counter(
+            "connector_offset_resets_total",
+            "Partitions that had to begin elsewhere, because their offset was gone or their topic was made anew",
+            ["topic"],
+            registry=registry,
+        )
+        self.records_expired = Counter(
+            "connector_records_expired_total",
+            "Records that retention deleted before they were read",
+            ["topic"],
+            registry=registry,
+        )
         self.end_to_end_seconds = Histogram(
             "connector_end_to_end_seconds",
             "From a record's timestamp to the acknowledgement of its event",

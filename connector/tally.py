@@ -1,5 +1,6 @@
 """What has happened, counted twice from one place: in the metrics for machines, in plain numbers for `/status`."""
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,6 +12,10 @@ from connector.metrics import Metrics, outcome_of
 from connector.model import Ack, Batch, Entry, Event, Verdict
 
 _ERRORS_KEPT: Final = 10
+_CODES_KEPT: Final = 64
+_CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+OTHER: Final = "Other"
+"""The label of codes that are no names, and of new ones once there are many: a service may invent a code a call."""
 
 
 class Tally:
@@ -28,6 +33,7 @@ class Tally:
         self.matched: Counter[str] = Counter()
         self.by_route: Counter[tuple[str, str]] = Counter()  # (route, outcome or "retried")
         self.by_target: Counter[tuple[str, str]] = Counter()
+        self._codes: set[str] = set()
         self.errors: dict[str, OrderedDict[str, tuple[int, float]]] = {}  # target → code → count, last time
 
     def took(self, topic: str, records: int) -> None:
@@ -54,7 +60,7 @@ class Tally:
     def buried(self, event: Event, code: str) -> None:
         """The dead-letter topic has acknowledged an event."""
         self.dead_letters += 1
-        self.metrics.dead_letters.labels(route=event.route, target=event.target, code=code).inc()
+        self.metrics.dead_letters.labels(route=event.route, target=event.target, code=self._label(code)).inc()
         self.ended(event, "dead_lettered")
 
     def delivered(self, event: Event) -> None:
@@ -68,7 +74,7 @@ class Tally:
         event = entry.event
         self.by_route[event.route, "retried"] += 1
         self.by_target[event.target, "retried"] += 1
-        self.metrics.retries.labels(route=event.route, target=event.target, code=ack.code).inc()
+        self.metrics.retries.labels(route=event.route, target=event.target, code=self._label(ack.code)).inc()
 
     def called(self, target: str, batch: Batch, trigger: Trigger, acks: Sequence[Ack], seconds: float) -> None:
         """A call has ended: one line a batch at debug, never a payload."""
@@ -92,6 +98,19 @@ class Tally:
             codes=dict(Counter(ack.code for ack in acks if ack.code)),
             acks=[ack.detail for ack in acks],
         )
+
+    def _label(self, code: str) -> str:
+        """A code as a label: each value is a series that never goes away, so there are `_CODES_KEPT` at most."""
+        if code not in self._codes:
+            if len(self._codes) >= _CODES_KEPT or not _CODE.fullmatch(code):
+                return OTHER
+            self._codes.add(code)
+        return code
+
+    def gone(self, topic: str, records: int) -> None:
+        """The offset of a partition was no longer there, and so many records before the first one left are lost."""
+        self.metrics.offset_resets.labels(topic=topic).inc()
+        self.metrics.records_expired.labels(topic=topic).inc(records)
 
     def _note(self, target: str, code: str) -> None:
         errors = self.errors.setdefault(target, OrderedDict())

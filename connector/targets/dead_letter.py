@@ -16,12 +16,18 @@ from typing import Any, Final, Literal, Protocol, Self
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without saying so
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
 
 from connector.model import Ack, Batch, Entry, Event, Headers, Health, Limits, Preflight, Prepared, Record, Verdict
 
 TARGET: Final = "dead_letters"
 _LIMITS: Final = Limits(entries=100, bytes=16 * 2**20, entry_bytes=2**31)
 _TURN_S: Final = 0.01
+_ASK_S: Final = 10.0
 _REFERENCE: Final = "__connector.errors.reference"
 
 _HOLD: Final = frozenset(
@@ -241,6 +247,35 @@ class DeadLetters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._producer = None
+
+
+async def retention(
+    topic: str, config: Mapping[str, Any], client: Callable[[dict[str, Any]], Any] = AdminClient
+) -> str:
+    """What the topic's own settings will do to dead letters, in words; empty where they stay, or nobody may ask.
+
+    A dead letter keeps its record's timestamp, and retention counts from that: a letter of an old record may be deleted
+    within minutes of its burial.
+    """
+
+    def ask() -> Mapping[str, Any]:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        (answer,) = client({**config, "logger": logging.getLogger("librdkafka")}).describe_configs([resource]).values()
+        found: Mapping[str, Any] = answer.result(_ASK_S)
+        return found
+
+    try:
+        settings = await _aside(ask)
+    except (KafkaException, TimeoutError):
+        return ""
+    value = {name: settings[name].value for name in ("cleanup.policy", "retention.ms", "message.timestamp.type")}
+    kept = float(value["retention.ms"])
+    if "delete" not in value["cleanup.policy"] or kept < 0 or value["message.timestamp.type"] == "LogAppendTime":
+        return ""
+    return (
+        f"the dead-letter topic {topic} keeps a letter for {kept / 3_600_000:g} h from its record's own timestamp, not "
+        "from its burial: one of an older record is deleted at once. Set retention.ms=-1 on the topic"
+    )
 
 
 async def _aside(ask: Callable[[], Any]) -> Any:

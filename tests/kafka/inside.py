@@ -514,6 +514,10 @@ class _Gate:
             self._notes.restarted(epoch, tp)
             self.app.restarted(epoch, tp, offset)
 
+    def gone(self, tp: TopicPartition, records: int) -> None:
+        if not self._killed.is_set():
+            self.app.gone(tp, records)
+
     def committed(self, offsets: Mapping[TopicPartition, int], error: str) -> None:
         if self._killed.is_set():
             return

@@ -121,9 +121,9 @@ async def test_retention_past_the_committed_offset_is_said_and_counted_and_the_r
     topic = await asyncio.to_thread(_truncated, kafka)
     async with EventBridge() as service, inside(kafka, text(kafka, service, [topic]), service) as daemon:
         await daemon.caught_up(topic)
-        consumer = daemon.app.consumer
-        assert isinstance(consumer, Consumer)
-        assert (consumer.resets, consumer.skipped) == (1, 7)
+        metric = daemon.app.tally.metrics.registry.get_sample_value
+        assert metric("connector_offset_resets_total", {"topic": topic}) == 1.0
+        assert metric("connector_records_expired_total", {"topic": topic}) == 7.0
         assert daemon.app.ready()[0]
     assert values(service) == list(range(12, 20))
     (line,) = [line for line in said.entries if line.get("code", "").startswith("OFFSET_GONE") and "reason" in line]
@@ -398,6 +398,9 @@ class Book:
 
     def restarted(self, epoch: int, tp: TopicPartition, offset: int) -> None:
         raise AssertionError(f"{tp} was never made anew, but is said to start again at {offset}")
+
+    def gone(self, tp: TopicPartition, records: int) -> None:
+        raise AssertionError(f"{tp} never lost a record, but {records} are said to be gone")
 
     def committed(self, offsets: Mapping[TopicPartition, int], error: str) -> None: ...
     def lag(self, lags: Mapping[TopicPartition, int]) -> None: ...

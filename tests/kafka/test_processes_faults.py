@@ -115,6 +115,7 @@ async def test_check_online_says_what_is_not_there_and_exits_with_1(kafka: Kafka
             here.check_online({"dead_letters": {"topic": missing}}),
         )
         assert good[0] == 0, good[1]
+        assert f"warning: the dead-letter topic {here.dead} keeps a letter for" in good[1]
         for code, said in (no_topic, no_dead_letters):
             assert code == 1, said
             assert missing in said

@@ -107,6 +107,9 @@ class Loop:
     def restarted(self, epoch: int, tp: TopicPartition, offset: int) -> None:
         self._hear("restarted", epoch, tp, offset)
 
+    def gone(self, tp: TopicPartition, records: int) -> None:
+        self._hear("gone", tp, records)
+
     def committed(self, offsets: Mapping[TopicPartition, int], error: str) -> None:
         self._hear("committed", dict(offsets), error)
 

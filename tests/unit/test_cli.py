@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -253,6 +254,24 @@ def test_python_m_connector_is_the_same_command() -> None:
         cwd=_ROOT,
     )
     assert (done.returncode, done.stdout) == (0, f"connector {__version__}\n")
+
+
+def test_ctrl_c_while_the_daemon_still_loads_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    for module in ("typer", "confluent_kafka"):  # of the command line, and of the daemon
+        process = subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "connector", "run", _file(tmp_path, _SOUND)],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=_ROOT,
+        )
+        assert process.stderr is not None
+        with process, process.stderr as said:
+            head = next(line for line in said if line.rstrip().endswith(f" {module}"))
+            process.send_signal(signal.SIGINT)
+            rest = said.read()
+        assert head
+        assert "Traceback" not in rest
+        assert process.returncode == -signal.SIGINT
 
 
 def test_the_demo_refuses_a_sabotage_that_it_does_not_know() -> None:

@@ -1,6 +1,7 @@
 """The dead-letter topic as a target: delivered only when Kafka has it, never rejected, original bytes kept."""
 
 import asyncio
+import concurrent.futures
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from connector.model import Ack, Entry, Event, Health, Record, TopicPartition, Verdict
-from connector.targets.dead_letter import Cause, DeadLetters, bury
+from connector.targets.dead_letter import Cause, DeadLetters, bury, retention
 from tests.flow.virtual import run
 
 RECORD = Record(
@@ -93,6 +94,44 @@ def send(of: DeadLetters, *entries: Entry) -> list[Ack]:
         return list(await of.send(entries))
 
     return run(scene())
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, True),
+        ({"cleanup.policy": "compact,delete"}, True),
+        ({"cleanup.policy": "compact"}, False),
+        ({"retention.ms": "-1"}, False),
+        ({"message.timestamp.type": "LogAppendTime"}, False),
+    ],
+)
+def test_a_topic_that_deletes_by_the_age_of_the_record_is_warned_of(changes: dict[str, str], warned: bool) -> None:
+    plain = {"cleanup.policy": "delete", "retention.ms": "604800000", "message.timestamp.type": "CreateTime"}
+
+    class Setting:
+        def __init__(self, value: str) -> None:
+            self.value = value
+
+    class Admin:
+        def describe_configs(self, resources: list[Any]) -> dict[Any, Any]:
+            answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            answer.set_result({name: Setting(value) for name, value in (plain | changes).items()})
+            return {resources[0]: answer}
+
+    words = asyncio.run(retention("dead", {}, lambda config: Admin()))
+    assert bool(words) is warned
+    assert not warned or ("168 h" in words and "retention.ms=-1" in words)
+
+
+def test_a_topic_whose_settings_nobody_may_read_is_not_warned_of() -> None:
+    class Admin:
+        def describe_configs(self, resources: list[Any]) -> dict[Any, Any]:
+            answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            answer.set_exception(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+            return {resources[0]: answer}
+
+    assert asyncio.run(retention("dead", {}, lambda config: Admin())) == ""
 
 
 def test_the_original_bytes_headers_and_timestamp_are_kept_and_the_reason_stands_in_headers() -> None:

@@ -33,6 +33,8 @@ PROMISED = {
     "connector_rebalances_total": ("kind",),
     "connector_admin_changes_total": ("action", "outcome"),
     "connector_config_reloads_total": ("outcome",),
+    "connector_offset_resets_total": ("topic",),
+    "connector_records_expired_total": ("topic",),
     "connector_end_to_end_seconds": (),
     "connector_config_info": ("hash",),
 }
