@@ -31,6 +31,7 @@ _ISO_8601: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\
 class Accepted:
     """One event, or one update of an endpoint without an event (`event_id` and `event` are None).
 
+    `endpoint` is empty where the event was taken and its endpoint was not.
     `index` is its place in the order of arrival, `request` the call it came in, `bytes` the size of that call's body;
     `at` is the clock of the simulator.
     """
@@ -118,7 +119,8 @@ class Pinpoint(Modelled):
                 if line.do == "refuse" and line.bears_on(index, event, self.random):
                     answer = _answer(int(line.code), line.message)
             if answer["StatusCode"] == 202:
-                self._take(call, endpoint_id, endpoint, event_id, event, vanishes=_is_dropped(event))
+                kept = endpoint if update["StatusCode"] == 202 else {}
+                self._take(call, endpoint_id, kept, event_id, event, vanishes=_is_dropped(event))
             else:
                 self.outcomes[f"entry {answer['StatusCode']}"] += 1
             answers[event_id] = answer

@@ -270,6 +270,18 @@ async def test_the_simulated_eventbridge_is_one_for_aioboto3() -> None:
         assert reply["ResponseMetadata"]["RequestId"]
 
 
+async def test_the_simulated_buses_come_and_go_for_aioboto3() -> None:
+    async with EventBridgeSandbox([]) as sandbox, own("events", sandbox.url) as client:
+        created = await client.create_event_bus(Name="orders", Description="of the shop")
+        assert created["EventBusArn"].endswith(":event-bus/orders")
+        assert (await client.describe_event_bus(Name=created["EventBusArn"]))["Name"] == "orders"
+        with pytest.raises(client.exceptions.ResourceAlreadyExistsException):
+            await client.create_event_bus(Name="orders")
+        await client.delete_event_bus(Name="orders")
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            await client.describe_event_bus(Name="orders")
+
+
 async def test_the_simulated_iot_events_is_one_for_aioboto3() -> None:
     async with sandboxed("iot_events") as (sandbox, client):
         reply = await client.batch_put_message(**CALLS["iot_events"][2])
@@ -336,8 +348,8 @@ async def test_the_simulated_projects_come_and_go_for_aioboto3() -> None:
 
 
 MODELLED = [
-    (kind, shape.name, shape.metadata["error"]["httpStatusCode"])
-    for kind in ("iot_events", "pinpoint")
+    (kind, shape.name, shape.metadata.get("error", {}).get("httpStatusCode", 500))
+    for kind in CALLS
     for shape in get_service_model(CALLS[kind][0])
     .operation_model("BatchPutMessage" if kind == "iot_events" else "PutEvents")
     .error_shapes
@@ -378,27 +390,27 @@ async def test_every_scripted_refusal_reaches_aioboto3_with_its_code(kind: str, 
         assert caught.value.response["Error"]["Code"] in codes
 
 
-@pytest.mark.parametrize("kind", ["iot_events", "pinpoint"])
+@pytest.mark.parametrize("kind", sorted(CALLS))
 async def test_a_reply_of_a_simulator_is_what_moto_would_write_for_the_same_result(kind: str) -> None:
     service, operation, parameters = CALLS[kind]
-    refused = {"iot_events": faults.refuse("ThrottlingException", entry=1), "pinpoint": faults.refuse("400", entry=1)}
+    refused = faults.refuse("400" if kind == "pinpoint" else "ThrottlingException", entry=1)
     seen: list[tuple[int, Any, bytes]] = []
 
     def keep(response_dict: dict[str, Any], **_: Any) -> None:
         seen.append((response_dict["status_code"], response_dict["headers"], response_dict["body"]))
 
-    async with sandboxed(kind, refused[kind]) as (_, client):
+    async with sandboxed(kind, refused) as (_, client):
         client.meta.events.register("before-parse", keep)
         result = await getattr(client, operation)(**parameters)
     result.pop("ResponseMetadata")
     model = get_service_model(service)
     name = client.meta.method_to_api_mapping[operation]
-    writer: Any = serialize.get_serializer_class(service, "rest-json")
+    writer: Any = serialize.get_serializer_class(service, model.metadata["protocol"])
     written = writer(model.operation_model(name)).serialize(result)
     status, headers, body = seen[0]
     assert status == written["status_code"]
     assert json.loads(body) == json.loads(written["body"])
-    assert headers["content-type"].partition(";")[0] == "application/json"
+    assert headers["content-type"].partition(";")[0] == written["headers"]["Content-Type"]
 
 
 @pytest.mark.parametrize("kind", ["iot_events", "pinpoint"])
