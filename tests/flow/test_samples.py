@@ -1,4 +1,4 @@
-"""The sample routes as a user runs them: the daemon as a process, an embedded broker, a simulated bus."""
+"""The sample routes as a user runs them: the daemon as a process, an embedded broker, simulated services."""
 
 import asyncio
 import os
@@ -11,6 +11,8 @@ from confluent_kafka import Producer
 
 from connector.sandbox.broker import Broker
 from connector.sandbox.eventbridge import EventBridge
+from connector.sandbox.iot_events import IotEvents
+from connector.sandbox.pinpoint import Pinpoint
 
 SAMPLES = Path(__file__).resolve().parents[2] / "config" / "samples.yaml"
 ORDER = {
@@ -43,7 +45,13 @@ RECORDS = [
 
 
 async def test_the_sample_routes_run_through_the_daemon() -> None:
-    async with Broker() as broker, EventBridge(buses=["orders"]) as service, asyncio.timeout(60):
+    async with (
+        Broker() as broker,
+        EventBridge(buses=["orders"]) as bus,
+        Pinpoint(applications=["810c7aab86d42fb2b56c8c966example"]) as pinpoint,
+        IotEvents(inputs=["PressureInput"]) as iot_events,
+        asyncio.timeout(60),
+    ):
         await broker.topics(*(topic for topic, *_ in RECORDS))
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
         for topic, key, value, headers in RECORDS:
@@ -53,7 +61,9 @@ async def test_the_sample_routes_run_through_the_daemon() -> None:
             **os.environ,
             "CONNECTOR_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "CONNECTOR_ADMIN__LISTEN": "127.0.0.1:0",
-            "AWS_ENDPOINT_URL_EVENTBRIDGE": service.url,
+            "AWS_ENDPOINT_URL_EVENTBRIDGE": bus.url,
+            "PINPOINT_URL": pinpoint.url,
+            "IOT_EVENTS_URL": iot_events.url,
             "AWS_ACCESS_KEY_ID": "loopback",
             "AWS_SECRET_ACCESS_KEY": "loopback",
         }
@@ -63,14 +73,20 @@ async def test_the_sample_routes_run_through_the_daemon() -> None:
         )  # fmt: skip
         try:
             assert daemon.stdout is not None
-            lines = [orjson.loads(await daemon.stdout.readline()) for _ in range(3)]
-            while not service.accepted:  # noqa: ASYNC110 - the simulator tells of what it took by this list alone
+            score = orjson.loads(await daemon.stdout.readline())
+            while not (bus.accepted and pinpoint.accepted and iot_events.accepted):  # noqa: ASYNC110 - the only way
                 await asyncio.sleep(0.02)
         finally:
             daemon.send_signal(signal.SIGTERM)
             code = await daemon.wait()
     assert code == 0
-    (order,) = service.accepted
+    (order,), (click,), (alarm,) = bus.accepted, pinpoint.accepted, iot_events.accepted
     assert (order.bus, order.source, order.detail_type) == ("orders", "com.acme.web", "Order Paid")
     assert orjson.loads(order.detail)["customer"] == {"id": "c-1", "tier": "standard"}
-    assert {line["route"] for line in lines} == {"clicks-to-pinpoint", "pressure-to-iot-events", "scores-to-fiddler"}
+    assert (click.endpoint_id, click.event and click.event["EventType"]) == ("u-1", "app.purchase")
+    assert (alarm.input, orjson.loads(alarm.payload), alarm.time) == (
+        "PressureInput",
+        {"motorId": "m-7", "psi": 12.0},
+        1767225600000,
+    )
+    assert (score["route"], score["fields"]["event"]["income"]) == ("scores-to-fiddler", 51000.0)

@@ -200,9 +200,8 @@ def test_a_whole_record_and_flags_make_the_record_together(tmp_path: Path) -> No
     )
     code, out, _ = _connector("try", _SAMPLES, "--json", "--whole", "--key", "m-2", record)
     (event,) = json.loads(out)["routes"][0]["events"]
-    body = json.loads(event["body"])
-    assert (code, body["key"], body["offset"]) == (0, "m-2", 9)
-    assert body["fields"]["payload"] == {"motorId": "m-2", "psi": 81.0}
+    assert (code, event["id"]) == (0, "plant.telemetry-0-9/pressure-to-iot-events")
+    assert json.loads(event["body"]["payload"]) == {"motorId": "m-2", "psi": 81.0}
 
 
 def test_headers_are_given_by_flags(tmp_path: Path) -> None:
@@ -239,7 +238,7 @@ def test_a_whole_record_may_stand_on_the_command_line() -> None:
     whole = {"topic": "plant.telemetry", "key": "m-1", "value": {"kind": "pressure", "psi": 81, "ts": 5}}
     code, out, _ = _connector("try", _SAMPLES, "--json", "--whole", "--value", json.dumps(whole))
     (event,) = json.loads(out)["routes"][0]["events"]
-    assert (code, json.loads(event["body"])["key"]) == (0, "m-1")
+    assert (code, json.loads(event["body"]["payload"])["motorId"]) == (0, "m-1")
 
 
 @pytest.mark.parametrize(
