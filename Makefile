@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential bench bench-daemon lock clean chaos image
+.PHONY: help setup run check lint types test mutate differential patterns bench bench-daemon lock clean chaos image
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
@@ -56,6 +56,9 @@ mutate: $(VENV)/.dev ## break the core on purpose and count the changes that no 
 
 differential: $(VENV)/.differential ## hold the expressions against two other CELs (ARGS="--expressions 100000" for the long run)
 	$(BIN)/python -m tests.differential $(ARGS)
+
+patterns: $(VENV)/.dev ## hold the event patterns against AWS's own event-ruler (needs a JDK 17 and Maven)
+	$(BIN)/python -m tests.differential.patterns $(ARGS)
 
 bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
 	$(BIN)/python -m tests.bench.mapping $(ARGS)
