@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential patterns bench bench-daemon lock clean chaos image
+.PHONY: help setup run check lint types test mutate differential patterns browser bench bench-daemon lock clean chaos image
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
@@ -60,16 +60,20 @@ differential: $(VENV)/.differential ## hold the expressions against two other CE
 patterns: $(VENV)/.dev ## hold the event patterns against AWS's own event-ruler (needs a JDK 17 and Maven)
 	$(BIN)/python -m tests.differential.patterns $(ARGS)
 
+browser: $(VENV)/.browser ## the status page in headless Chromium (installs it from Debian packages where it is missing)
+	$(BIN)/pytest $(ARGS) tests/browser
+
 bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
 	$(BIN)/python -m tests.bench.mapping $(ARGS)
 
 bench-daemon: $(VENV)/.dev ## what the whole daemon costs, beside a plain script, another tool and the limit (ARGS=--short)
 	$(BIN)/python -m tests.bench.daemon $(ARGS)
 
-lock: $(VENV)/.dev ## write the four locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+lock: $(VENV)/.dev ## write the five locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --group build -o requirements-build.lock
 	$(COMPILE) $(ARGS) pyproject.toml --group dev --group build -o requirements-dev.lock
+	$(COMPILE) $(ARGS) --group browser -c requirements-dev.lock -o requirements-browser.lock
 	$(COMPILE) $(ARGS) --group differential -c requirements-dev.lock -o requirements-differential.lock
 
 clean: ## remove .venv and every cache in the tree
@@ -96,6 +100,17 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.run $@
+
+# Chromium and its driver are of one version where both are Debian packages, so selenium has nothing to fetch by itself.
+$(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || { \
+		echo "Installing Chromium, once."; \
+		root=$$(test "$$(id -u)" -eq 0 || echo sudo); $$root apt-get update -qq && \
+		$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium chromium-driver fonts-dejavu-core >/dev/null; } || { \
+		echo "Chromium and chromedriver could not be installed. On Debian: apt-get install chromium chromium-driver" >&2; exit 2; }
+	@$(PIP) --require-hashes -r requirements-browser.lock
+	@touch $@
 
 # What only `differential` and `bench` compare with. Its lock takes the versions of the development lock.
 $(VENV)/.differential: requirements-differential.lock $(VENV)/.dev

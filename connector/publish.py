@@ -97,12 +97,10 @@ class Held:
 
 @dataclass(slots=True)
 class Failing:
-    """Calls of a lane that bring nothing: what the last one said, since when (the clock's seconds), how many."""
+    """Calls of a lane that bring nothing: what the last one said, and since when (the clock's seconds)."""
 
     ack: Ack
-    entry: Entry
     since: float
-    calls: int = 1
 
 
 @dataclass(slots=True)
@@ -376,7 +374,8 @@ class Lane:
         elif Verdict.RETRY in verdicts:
             self._streak += 1
             self._not_before = now + self._pause(self._streak, max(ack.retry_after for ack in acks))
-            self._note_failing(closed.batch, acks, now)
+            said = next(ack for ack in acks if ack.verdict is Verdict.RETRY)
+            self.failing = Failing(said, self.failing.since if self.failing is not None else now)
         if Verdict.HOLD in verdicts:
             at = verdicts.index(Verdict.HOLD)
             self._hold(acks[at], closed.batch[at], now)
@@ -387,13 +386,6 @@ class Lane:
                 self._release()
             else:
                 self._postpone(now)
-
-    def _note_failing(self, batch: Batch, acks: Sequence[Ack], now: float) -> None:
-        at = next(i for i, ack in enumerate(acks) if ack.verdict is Verdict.RETRY)
-        if self.failing is None:
-            self.failing = Failing(acks[at], batch[at], now)
-        else:
-            self.failing = Failing(acks[at], batch[at], self.failing.since, self.failing.calls + 1)
 
     def _judge_entry(self, entry: Entry, ack: Ack, now: float) -> Verdict:
         verdict = ack.verdict

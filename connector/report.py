@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from connector import __version__, log
 from connector.metrics import Metrics
-from connector.model import Ack, Entry, Health
+from connector.model import Ack, Entry, Health, Verdict
 from connector.publish import Lane
 from connector.status import (
     Halt,
@@ -220,14 +220,16 @@ def _hold(app: "App", lane: Lane) -> Hold | None:
     held = lane.held
     if held is None:
         return None
-    return _stands(app, lane, held.ack, held.entry, held.since, held.probe_at, todo_of(held.ack))
+    # where a service refuses us and not an entry, any record may have been the one that asked: the oldest tells more
+    entry = held.entry if held.ack.verdict is Verdict.REJECTED else None
+    return _stands(app, lane, held.ack, entry, held.since, held.probe_at, todo_of(held.ack))
 
 
 def _failing(app: "App", lane: Lane) -> Hold | None:
     failing = lane.failing
     if failing is None or lane.held is not None or not lane.open_entries:
         return None
-    return _stands(app, lane, failing.ack, failing.entry, failing.since, lane.next_try_at, _WAIT)
+    return _stands(app, lane, failing.ack, None, failing.since, lane.next_try_at, _WAIT)
 
 
 def _stands(app: "App", lane: Lane, ack: Ack, entry: Entry | None, since: float, next_at: float, todo: str) -> Hold:
@@ -242,6 +244,7 @@ def _stands(app: "App", lane: Lane, ack: Ack, entry: Entry | None, since: float,
         topic=record.tp.topic if record else None,
         partition=record.tp.partition if record else None,
         offset=record.offset if record else None,
+        route=entry.event.route if entry is not None else None,
         todo=todo,
     )
 

@@ -97,8 +97,8 @@ class RouteStatus(TypedDict):
 class Hold(TypedDict):
     """Why a lane stands still or gets nothing through: the service's word for it, the record, what a person should do.
 
-    `entries` wait behind it. The place is that of the entry that was refused, else of the oldest open one; null where
-    nothing is open.
+    `entries` wait behind it. The place is that of the record that was refused for its own sake, else of the oldest open
+    one; null where nothing is open. `route` is the one that may skip that record, null where another is at fault.
     """
 
     code: str
@@ -109,6 +109,7 @@ class Hold(TypedDict):
     topic: str | None
     partition: int | None
     offset: int | None
+    route: str | None
     todo: str
 
 
