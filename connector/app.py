@@ -133,21 +133,6 @@ class _Burial:
         self.tally.buried(self.event, self.code)
 
 
-def pace_of(settings: TargetSettings) -> Pace:
-    """A target's settings as plain numbers."""
-    return Pace(
-        linger=settings.batch.linger,
-        max_in_flight=settings.max_in_flight,
-        calls_per_second=settings.rate_limit.calls if settings.rate_limit else None,
-        retry_initial=settings.retry.initial,
-        retry_max=settings.retry.max,
-        give_up_after=settings.retry.give_up_after,
-        request_timeout=settings.request_timeout,
-        preflight_interval=settings.preflight_interval,
-        order=settings.order,
-    )
-
-
 class App:
     """The daemon.
 
@@ -186,7 +171,7 @@ class App:
         self._streaks: Counter[tuple[str, str]] = Counter()  # dead letters in a row, by route and stage
         self._targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
         self.lanes = {
-            name: self._lane(name, self._targets[name], pace_of(settings.targets[name])) for name in self._targets
+            name: self._lane(name, self._targets[name], Pace.of(settings.targets[name])) for name in self._targets
         }
         if settings.dead_letters is not None:
             self._targets[DEAD_LETTERS] = parts.dead_letters(settings)
@@ -474,7 +459,7 @@ class App:
                 record=str(event.record),
             )
             return
-        cause = Cause(failure.stage, failure.code, failure.reason, event.target, 0)
+        cause = Cause(failure.stage, failure.code, failure.reason, event.target, 0, self._wall_ms())
         self._bury(share, event, cause, settle)
 
     def _reject(self, lane: Lane, entry: Entry, ack: Ack) -> bool:
@@ -488,9 +473,12 @@ class App:
             self.tally.ended(event, "skipped")
             lane.settle(entry)
             return True
-        cause = Cause("TASK_PUT", ack.code, ack.detail, lane.name, lane.attempts(entry))
+        cause = Cause("TASK_PUT", ack.code, ack.detail, lane.name, lane.attempts(entry), self._wall_ms())
         self._bury(share, event, cause, partial(lane.settle, entry))
         return True
+
+    def _wall_ms(self) -> int:
+        return int(self.parts.wall() * 1000)
 
     def _bury(self, share: Share, event: Event, cause: Cause, settle: Settle) -> None:
         """Hand an event to the dead-letter lane; its debt is paid when Kafka has the dead letter."""
@@ -726,8 +714,9 @@ def real_parts() -> Parts:
             raise ValueError("no dead_letters in the config")
         return DeadLetters(
             settings.dead_letters.topic,
-            lambda: kafka_producer(producer_config(settings.kafka)),
+            lambda: kafka_producer(producer_config(settings.dead_letter_cluster)),
             connector=settings.kafka.group_id,
+            topics={route.name: settings.dead_letter_topic(route.name) for route in settings.routes},
             oversize=settings.dead_letters.oversize,
         )
 

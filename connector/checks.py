@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from connector.complaints import nearest
 from connector.mapping.problem import Path, Problem, spell
-from connector.settings import PATTERN_MARK, THE_RECORD, RouteSettings, Settings
+from connector.settings import PATTERN_MARK, THE_RECORD, ClusterSettings, RouteSettings, Settings
 from connector.targets.contract import Kind
 from connector.targets.settings import TargetSettings
 from connector.yaml_source import Node
@@ -166,15 +166,28 @@ def _dead_letters(parts: Parts) -> Iterator[Problem]:
             more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
             message = f"{silent[0]}{more} is dead_letter by default, but the config has no `dead_letters` topic"
             yield parts.problem("CFG024", ("routes",), message, mend)
-    if parts.settings is None or parts.settings.dead_letters is None:
+    letters = parts.settings.dead_letters if parts.settings is not None else None
+    for index, route in parts.routes.items():
+        if route.dead_letter_topic is not None and not parts.given(("dead_letters",)):
+            message = "`dead_letter_topic` goes with `dead_letters`, which the config does not have"
+            path: Path = ("routes", index, "dead_letter_topic")
+            yield parts.problem("CFG024", path, message, "add dead_letters: {topic: …}")
+    if letters is None or (letters.kafka is not None and parts.settings is not None and _elsewhere(parts.settings)):
         return
-    name = parts.settings.dead_letters.topic
+    names = {letters.topic, *(one.dead_letter_topic for one in parts.routes.values() if one.dead_letter_topic)}
     for index, route in parts.routes.items():
         for place, topic in enumerate(route.topics):
-            if _takes(topic, name):
-                message = f"this route would consume `{name}`, the dead-letter topic, and feed on its own failures"
-                mend = "name another dead-letter topic, or keep the pattern from taking it"
-                yield parts.problem("CFG025", ("routes", index, "topics", place), message, mend)
+            for name in sorted(names):
+                if _takes(topic, name):
+                    message = f"this route would consume `{name}`, the dead-letter topic, and feed on its own failures"
+                    mend = "name another dead-letter topic, or keep the pattern from taking it"
+                    yield parts.problem("CFG025", ("routes", index, "topics", place), message, mend)
+
+
+def _elsewhere(settings: Settings) -> bool:
+    """Whether the dead letters go to another cluster, as far as the addresses tell."""
+    here = set(settings.kafka.bootstrap_servers.replace(" ", "").split(","))
+    return here.isdisjoint(settings.dead_letter_cluster.bootstrap_servers.replace(" ", "").split(","))
 
 
 def _batches(parts: Parts) -> Iterator[Problem]:
@@ -241,11 +254,17 @@ def _limits(parts: Parts) -> Iterator[Problem]:
 
 
 def _properties(parts: Parts, owned: Mapping[str, str]) -> Iterator[Problem]:
-    for name in parts.settings.kafka.properties if parts.settings else ():
-        if name in owned:
-            message = f"librdkafka's `{name}` is the daemon's own: its promises rest on it"
-            mend = owned[name] or "take it out"
-            yield parts.problem("CFG029", ("kafka", "properties", name), message, mend)
+    if parts.settings is None:
+        return
+    given: list[tuple[Path, ClusterSettings]] = [(("kafka",), parts.settings.kafka)]
+    if parts.settings.dead_letters is not None and parts.settings.dead_letters.kafka is not None:
+        given.append((("dead_letters", "kafka"), parts.settings.dead_letters.kafka))
+    for path, cluster in given:
+        for name in cluster.properties:
+            if name in owned:
+                message = f"librdkafka's `{name}` is the daemon's own: its promises rest on it"
+                mend = owned[name] or "take it out"
+                yield parts.problem("CFG029", (*path, "properties", name), message, mend)
 
 
 def _topic_settings(parts: Parts) -> Iterator[Problem]:

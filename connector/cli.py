@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from connector import __version__
+from connector.cli_dead_letters import dead_letters
+from connector.command import BAD_CONFIG, FAILED, USAGE, Paths, sound
 from connector.complaints import nearest
 from connector.load import compiled, load
 from connector.render import counted, machine, summary, text
@@ -21,11 +23,6 @@ from connector.settings import Loaded
 
 if TYPE_CHECKING:
     from connector.tryout import DryRun
-
-BAD_CONFIG: Final = 78
-"""EX_CONFIG of sysexits.h: a restart will not help."""
-FAILED: Final = 1
-USAGE: Final = 2
 
 _NO_MORE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
 """What standard output says when it takes nothing more. (A pipe that was closed ends silently with 1.)"""
@@ -38,7 +35,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Paths = Annotated[list[Path], typer.Argument(help="Config files and directories, merged", metavar="PATH")]
+cli.add_typer(dead_letters, name="dead-letters")
 
 
 class Format(StrEnum):
@@ -142,7 +139,7 @@ def try_(
         raise typer.BadParameter(
             "takes its records from Kafka: leave out the record and its flags but --topic", None, None, "--live"
         )
-    loaded = _sound(compiled(load(configs, os.environ)))
+    loaded = sound(compiled(load(configs, os.environ)))
     dry_run = DryRun.of_config(loaded)
     if live is not None:
         _try_live(dry_run, topic, live, seconds, json_)
@@ -156,14 +153,6 @@ def try_(
     typer.echo(show.as_json(show.plain(trial)) if json_ else show.text(trial))
     if not trial.handled:
         raise typer.Exit(FAILED)
-
-
-def _sound(loaded: Loaded) -> Loaded:
-    """The config, or the end where it has errors."""
-    if loaded.errors or loaded.settings is None:
-        typer.echo(f"{text(loaded)}\n\n{summary(loaded.problems)}", err=True)
-        raise typer.Exit(BAD_CONFIG)
-    return loaded
 
 
 def _try_live(dry_run: "DryRun", topic: str | None, count: int, seconds: float, json_: bool) -> None:
@@ -193,7 +182,7 @@ def route_tests(
     from connector.junit import junit as xml
     from connector.tryout import DryRun
 
-    loaded = _sound(testing.load_with_tests(paths, os.environ))
+    loaded = sound(testing.load_with_tests(paths, os.environ))
     verdicts = testing.run(loaded, DryRun.of_config(loaded))
     for verdict in verdicts:
         typer.echo(testing.told(verdict))

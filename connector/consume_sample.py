@@ -27,7 +27,7 @@ class CannotSample(Exception):
     """The brokers cannot be asked, or do not let us read; the reason says which, in librdkafka's words."""
 
 
-class _Library:
+class Quiet:
     """Takes librdkafka's own log lines; what matters in them is said once, by CannotSample."""
 
     def log(self, level: int, text: str, *args: object) -> None:
@@ -35,7 +35,9 @@ class _Library:
 
 
 class Sample:
-    """The last records of topics, up to `count` in all, a fair share of each partition. Iterate it once.
+    """The last records of topics, up to `count` in all (None: every one), a fair share of each partition.
+
+    Iterate it once.
 
     Invariant: it reads at most `count` records, none that came after it began, and ends within `seconds` (and the few
     that one question to the brokers takes). `notes` say afterwards why there are fewer.
@@ -48,7 +50,7 @@ class Sample:
         self,
         kafka: KafkaSettings,
         topics: Iterable[str],
-        count: int,
+        count: int | None,
         seconds: float,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -62,7 +64,7 @@ class Sample:
             **client_config(kafka, self.notes.append),
             "group.id": f"{kafka.group_id}-try-{uuid.uuid4().hex}",
             "enable.partition.eof": True,  # how a partition says that it has no more
-            "logger": _Library(),
+            "logger": Quiet(),
         }
 
     def __iter__(self) -> Iterator[Record]:
@@ -77,19 +79,20 @@ class Sample:
 
     def _read(self, client: confluent_kafka.Consumer, end: float) -> Iterator[Record]:
         spans = self._spans(client, end)
-        left = shares({tp: high - low for tp, (low, high) in spans.items()}, self._count)
+        held = {tp: high - low for tp, (low, high) in spans.items()}
+        left = held if self._count is None else shares(held, self._count)
         client.assign([Place(*tp, spans[tp][1] - share) for tp, share in left.items()])
         taken = 0
         while left and self._clock() < end:
             for message in client.consume(min(500, sum(left.values())), POLL):
-                tp, error = _place_of(message), message.error()
+                tp, error = place_of(message), message.error()
                 if error is not None:
                     if error.code() in _AT_AN_END:
                         left.pop(tp, None)
                     elif error.fatal() or error.code() in _REFUSED:
                         raise CannotSample(f"{error.name()}: {error.str()}")
                     continue
-                record = _record(tp, message)
+                record = record_of(tp, message)
                 if tp not in left or record.offset >= spans[tp][1]:
                     left.pop(tp, None)
                     continue
@@ -100,7 +103,7 @@ class Sample:
                 yield record
         if left:
             self.notes.append(f"{self._seconds:g} s are over: {len(left)} partitions were not read to their end")
-        elif taken < self._count:
+        elif self._count is not None and taken < self._count:
             self.notes.append("the topics hold no more records")
 
     def _left(self, end: float) -> float:
@@ -150,11 +153,13 @@ _AT_AN_END: Final = frozenset({KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSE
 """The second: retention took what we began at."""
 
 
-def _place_of(message: Message) -> TopicPartition:
+def place_of(message: Message) -> TopicPartition:
+    """Which partition a message is of."""
     return TopicPartition(message.topic() or "", message.partition() or 0)
 
 
-def _record(tp: TopicPartition, message: Message) -> Record:
+def record_of(tp: TopicPartition, message: Message) -> Record:
+    """The client's message as our own type."""
     headers: Any = message.headers() or ()  # a list of pairs, whatever the stubs allow
     kind, timestamp = message.timestamp()
     return Record(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from connector.model import Headers
+from connector.model import FIRST_ID, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +44,10 @@ DECODERS: Final[Mapping[str, Decoder]] = {"json": _json, "string": _string, "byt
 
 
 def decode_headers(headers: Headers) -> dict[str, str | None]:
-    """Header names to text, the last of a name wins; bytes that are no UTF-8 show as replacement characters."""
-    return {name: None if value is None else value.decode("utf-8", "replace") for name, value in headers}
+    """Header names to text, the last of a name wins; bytes that are no UTF-8 show as replacement characters.
+
+    The first id of a replayed record is ours: a map that copies all headers makes the same event as it did at first.
+    """
+    return {
+        name: None if value is None else value.decode("utf-8", "replace") for name, value in headers if name != FIRST_ID
+    }

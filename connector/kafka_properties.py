@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:  # the settings are checked against OWNED_PROPERTIES, so they cannot be imported at run time
-    from connector.settings import Auth, KafkaSettings, MskIamAuth, TlsKeys
+    from connector.settings import Auth, ClusterSettings, KafkaSettings, MskIamAuth, TlsKeys
 
 Token: TypeAlias = tuple[str, float]
 """A bearer token and when it expires, in epoch seconds."""
@@ -128,7 +128,7 @@ def client_config(kafka: "KafkaSettings", refused: Callable[[str], None] = lambd
     return config
 
 
-def producer_config(kafka: "KafkaSettings", refused: Callable[[str], None] = lambda reason: None) -> dict[str, Any]:
+def producer_config(kafka: "ClusterSettings", refused: Callable[[str], None] = lambda reason: None) -> dict[str, Any]:
     """Return the dead-letter producer's properties: nothing counts before every in-sync replica has it."""
     shared = {name: value for name, value in kafka.properties.items() if name.startswith(_SHARED)}
     return {
@@ -142,7 +142,7 @@ def producer_config(kafka: "KafkaSettings", refused: Callable[[str], None] = lam
     }
 
 
-def _common(kafka: "KafkaSettings", refused: Callable[[str], None]) -> dict[str, Any]:
+def _common(kafka: "ClusterSettings", refused: Callable[[str], None]) -> dict[str, Any]:
     return {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": kafka.client_id,

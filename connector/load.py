@@ -242,7 +242,7 @@ def _masked(settings: Settings, tree: Node) -> dict[str, Any]:
         if isinstance(value, list | tuple):
             return [shown(below, (*path, index)) for index, below in enumerate(value)]
         if isinstance(value, str):
-            if (path[:2] == ("kafka", "properties") or path[:1] == ("vars",)) and SECRET_KEY.search(str(path[-1])):
+            if (path[-2:-1] == ("properties",) or path[:1] == ("vars",)) and SECRET_KEY.search(str(path[-1])):
                 return MASK
             return _USER_IN_URL.sub(f"://{MASK}@", value)
         return value

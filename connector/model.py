@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
+FIRST_ID: Final = "__connector.errors.id"
+"""Header of the id that an event had when its record was buried; a record that comes back with it keeps that id."""
+
 Settle: TypeAlias = Callable[[], None]
 """Pays one entry's debt in the ledger it was opened in; the first call counts, later ones change nothing."""
 

@@ -25,6 +25,7 @@ from connector.model import (
     TopicPartition,
     Verdict,
 )
+from connector.targets.settings import TargetSettings
 
 _HURRY: Final = 0.1  # longest backoff in seconds while a drain waits for the holes
 _TOKEN: Final = 1.0 - 1e-6  # a whole token, give or take what floating point loses on the way
@@ -81,6 +82,21 @@ class Pace:
     order: str = "none"
     hold_initial: float = 1.0
     hold_max: float = 60.0
+
+    @classmethod
+    def of(cls, settings: TargetSettings) -> "Pace":
+        """A target's settings as plain numbers."""
+        return cls(
+            linger=settings.batch.linger,
+            max_in_flight=settings.max_in_flight,
+            calls_per_second=settings.rate_limit.calls if settings.rate_limit else None,
+            retry_initial=settings.retry.initial,
+            retry_max=settings.retry.max,
+            give_up_after=settings.retry.give_up_after,
+            request_timeout=settings.request_timeout,
+            preflight_interval=settings.preflight_interval,
+            order=settings.order,
+        )
 
 
 @dataclass(slots=True)

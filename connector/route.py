@@ -17,12 +17,13 @@ from connector.mapping import (
     compile_map,
     compile_match,
 )
-from connector.model import Event, Record
+from connector.model import FIRST_ID, Event, Record
 from connector.settings import RouteSettings, Settings, TopicSettings
 from connector.targets import REGISTRY
 from connector.targets.contract import Kind
 
 Policy = Literal["dead_letter", "skip", "hold"]
+_STEM: Final = re.compile(rb"([A-Za-z0-9._-]{1,400})/.*", re.DOTALL)
 _STRICTEST: Final[tuple[Policy, ...]] = ("hold", "dead_letter", "skip")
 
 
@@ -181,13 +182,23 @@ class Routes:
 
     def _event(self, record: Record, route: str, target: str, fields: Mapping[str, Any], index: int | None) -> Event:
         tp = record.tp
-        own = f"{self._prefix}{tp.topic}-{tp.partition}-{record.offset}/{route}"
+        stem = (record.headers and first_stem(record)) or f"{self._prefix}{tp.topic}-{tp.partition}-{record.offset}"
+        own = f"{stem}/{route}"
         return Event(record, route, target, fields, own if index is None else f"{own}/{index}")
 
     def unrouted(self, record: Record, policy: Policy) -> Failure:
         """The failure that stands for a record which no route took."""
         event = self._event(record, "", "", {}, None)
         return Failure(event, "TRANSFORMATION", "Unrouted", "no route takes this record", policy)
+
+
+def first_stem(record: Record) -> str:
+    """What the ids of a replayed record begin with, `topic-partition-offset` of its first time; else nothing."""
+    for name, value in reversed(record.headers):
+        if name == FIRST_ID:
+            found = _STEM.fullmatch(value or b"")
+            return found[1].decode() if found else ""
+    return ""
 
 
 def _failure(event: Event, error: MappingFailed, policy: Policy) -> Failure:

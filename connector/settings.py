@@ -112,24 +112,29 @@ Auth = Annotated[
 ]
 
 
-class KafkaSettings(Closed):
-    """The cluster, the group, and how the one consumer of this process reads."""
+class ClusterSettings(Closed):
+    """A Kafka cluster, and how to connect to it."""
 
     bootstrap_servers: Annotated[Text, BeforeValidator(_joined, json_schema_input_type=str | list[str])] = Field(
         description="HOST:PORT of some brokers, as a list or with commas between"
     )
-    group_id: Text = Field(description="Consumer group; replicas of the daemon share it, and the partitions with it")
     client_id: Text = Field("connector", description="What brokers call this client in their logs and quotas")
+    auth: Auth = Field(NoAuth(), description="How the connection is secured, and who we are")
+    properties: Annotated[
+        dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | int | bool])
+    ] = Field(default={}, description="Any other librdkafka property; those the daemon must own are refused")
+
+
+class KafkaSettings(ClusterSettings):
+    """The cluster, the group, and how the one consumer of this process reads."""
+
+    group_id: Text = Field(description="Consumer group; replicas of the daemon share it, and the partitions with it")
     auto_offset_reset: Literal["earliest", "latest", "error"] = Field(
         "earliest", description="Where a group without offsets starts; latest counts for the group's first start only"
     )
     group_protocol: Literal["classic", "consumer"] = Field(
         "classic", description="consumer is KIP-848, where the brokers assign the partitions (Apache Kafka 4.0)"
     )
-    auth: Auth = Field(NoAuth(), description="How the connection is secured, and who we are")
-    properties: Annotated[
-        dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | int | bool])
-    ] = Field(default={}, description="Any other librdkafka property; those the daemon must own are refused")
     id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)] = Field(
         "", description="Put before redelivery ids, to tell a mirrored or recreated topic from the first one"
     )
@@ -163,6 +168,9 @@ class RouteSettings(Closed):
     fallback: bool = Field(False, description="true runs only when no other route of the topic matched")
     on_error: Refusal = Field("dead_letter", description="A record that cannot be decoded, matched, mapped or prepared")
     on_reject: Refusal = Field("dead_letter", description="An event that the service refused for its own sake")
+    dead_letter_topic: TopicName | None = Field(
+        None, description="Where the dead letters of this route go, instead of dead_letters.topic"
+    )
     delay: Duration = Field(0.0, description="Hold a record until this long after its timestamp")
     paused: bool = Field(False, description="true: its records wait until an operator resumes it, or a reload does")
 
@@ -177,6 +185,7 @@ class DeadLetterSettings(Closed):
     oversize: Literal["hold", "reference"] = Field(
         "hold", description="A dead letter larger than the topic takes: hold, or write topic, partition and offset only"
     )
+    kafka: ClusterSettings | None = Field(None, description="Another cluster for them; that of `kafka` by default")
 
 
 class LimitSettings(Closed):
@@ -338,6 +347,25 @@ class Settings(BaseSettings):
             if pattern.startswith(PATTERN_MARK) and re.fullmatch(pattern, name):
                 return settings
         return _AS_USUAL
+
+    def dead_letter_topic(self, route: str) -> str:
+        """Where the dead letters of a route go; those of no route (`""`) go to `dead_letters.topic`."""
+        own = next((one.dead_letter_topic for one in self.routes if one.name == route), None)
+        return own or (self.dead_letters.topic if self.dead_letters is not None else "")
+
+    @property
+    def dead_letter_topics(self) -> tuple[str, ...]:
+        """Every topic that dead letters go to, `dead_letters.topic` first; none where there are no dead letters."""
+        if self.dead_letters is None:
+            return ()
+        own = (route.dead_letter_topic for route in self.routes if route.dead_letter_topic is not None)
+        return tuple(dict.fromkeys((self.dead_letters.topic, *own)))
+
+    @property
+    def dead_letter_cluster(self) -> ClusterSettings:
+        """The cluster of the dead letters."""
+        other = self.dead_letters.kafka if self.dead_letters is not None else None
+        return other or self.kafka
 
     @classmethod
     def settings_customise_sources(

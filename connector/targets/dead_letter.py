@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Protocol, Self
 
 import confluent_kafka
@@ -22,13 +22,26 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported wi
     ResourceType,
 )
 
-from connector.model import Ack, Batch, Entry, Event, Headers, Health, Limits, Preflight, Prepared, Record, Verdict
+from connector.model import (
+    FIRST_ID,
+    Ack,
+    Batch,
+    Entry,
+    Event,
+    Headers,
+    Health,
+    Limits,
+    Preflight,
+    Prepared,
+    Record,
+    Verdict,
+)
 
 TARGET: Final = "dead_letters"
 _LIMITS: Final = Limits(entries=100, bytes=16 * 2**20, entry_bytes=2**31)
 _TURN_S: Final = 0.01
 _ASK_S: Final = 10.0
-_REFERENCE: Final = "__connector.errors.reference"
+REFERENCE: Final = "__connector.errors.reference"
 
 _HOLD: Final = frozenset(
     {
@@ -50,13 +63,17 @@ _HOLD: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a record is buried. `stage` is one of Kafka Connect's, `message` holds no payload."""
+    """Why a record is buried. `stage` is one of Kafka Connect's, `message` holds no payload.
+
+    `at_ms` is when it was given up, in epoch milliseconds: the letter's own timestamp is the record's.
+    """
 
     stage: Literal["VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION", "TASK_PUT"]
     code: str
     message: str
     target: str
     attempts: int
+    at_ms: int = 0
 
 
 class Producer(Protocol):
@@ -68,6 +85,7 @@ class Producer(Protocol):
         *,
         value: bytes | None = ...,
         key: bytes | None = ...,
+        partition: int = ...,
         on_delivery: Callable[[KafkaError | None, Message], None] | None = ...,
         timestamp: int = ...,
         headers: Any = ...,
@@ -107,106 +125,61 @@ def headers_of(event: Event, cause: Cause, connector: str) -> Headers:
         "__connector.errors.target": cause.target,
         "__connector.errors.code": cause.code,
         "__connector.errors.attempts": str(cause.attempts),
-        "__connector.errors.id": event.id,
+        "__connector.errors.time": str(cause.at_ms),
+        FIRST_ID: event.id,
     }
     own = tuple((name, value) for name, value in record.headers if name not in texts)
     return own + tuple((name, text.encode()) for name, text in texts.items())
 
 
-class DeadLetters:
-    """The dead-letter topic as a target.
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is written for one record: where, and in which form. `partition` is -1 where the key decides."""
 
-    Invariant: an entry is DELIVERED only when Kafka has acknowledged it from all in-sync replicas. There is no REJECTED
-    here: what the topic does not take is held, because beyond it there is nothing but loss.
+    record: Record
+    topic: str
+    headers: Headers
+    partition: int = -1
+    with_value: bool = True
+
+
+class Writer:
+    """Writes records to Kafka, and says of each what became of it.
+
+    Invariant: DELIVERED means that all in-sync replicas have it. There is no REJECTED here: what a topic does not take
+    is held, because beyond it there is nothing but loss.
     """
 
-    def __init__(
-        self,
-        topic: str,
-        make_producer: Callable[[], Producer],
-        *,
-        connector: str,
-        oversize: Literal["hold", "reference"] = "hold",
-        deadline: float = 35.0,
-    ) -> None:
+    def __init__(self, make_producer: Callable[[], Producer], deadline: float = 35.0) -> None:
         """`make_producer` gives one with acks=all and idempotence, anew after a fatal error.
 
         `deadline` in seconds bounds the wait for delivery reports; it lies above the producer's message.timeout.ms, so
         that a report which comes at all is heard.
         """
-        self.topic = topic
         self._make_producer = make_producer
         self._producer: Producer | None = None
-        self._connector = connector
-        self._oversize = oversize
         self._deadline = deadline
 
-    @property
-    def limits(self) -> Limits:
-        """Ours, not Kafka's: one round of delivery reports."""
-        return _LIMITS
-
-    def prepare(self, event: Event) -> Prepared:
-        """The record as it was, with the reason in the headers; size in bytes."""
-        cause: Cause = event.fields["cause"]
-        headers = headers_of(event, cause, self._connector)
-        record = event.record
-        size = len(record.key or b"") + len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
-        return Prepared(headers, size)
-
-    async def send(self, batch: Batch) -> Sequence[Ack]:
+    async def write(self, letters: Sequence[Letter]) -> list[Ack]:
         """Produce all, then wait for each delivery report."""
-        acks = await self._produce(batch, [entry.body for entry in batch])
-        return [
-            await self._alone(entry) if ack.code == "MSG_SIZE_TOO_LARGE" else ack
-            for entry, ack in zip(batch, acks, strict=True)
-        ]
-
-    async def _alone(self, entry: Entry) -> Ack:
-        """Produce one that was too large, smaller each time, and by itself.
-
-        The client packs records into batches, and the topic's limit is for the batch: beside others a record is refused
-        that fits alone.
-        """
-        own = entry.event.record.headers
-        # our headers go first: the payload is what cannot be had again once retention has passed
-        forms = [(entry.body, True), (own, True)]
-        if self._oversize == "reference":
-            forms.append((_reference(entry), False))
-        for headers, with_value in forms:
-            (ack,) = await self._produce([entry], [headers], with_value)
-            if ack.code != "MSG_SIZE_TOO_LARGE":
-                return ack
-        return self._too_large(entry)
-
-    def _too_large(self, entry: Entry) -> Ack:
-        return Ack(
-            Verdict.HOLD,
-            "MSG_SIZE_TOO_LARGE",
-            f"{entry.event.record} with {entry.event.record.size} bytes is larger than {self.topic} takes: "
-            "raise the topic's max.message.bytes, or set dead_letters.oversize: reference",
-        )
-
-    async def _produce(
-        self, entries: Sequence[Entry], headers: Sequence[Headers], with_value: bool = True
-    ) -> list[Ack]:
         producer = self._producer = self._producer or self._make_producer()
-        acks: list[Ack | None] = [None] * len(entries)
-        for i, (entry, own) in enumerate(zip(entries, headers, strict=True)):
-            record = entry.event.record
+        acks: list[Ack | None] = [None] * len(letters)
+        for i, letter in enumerate(letters):
+            record = letter.record
             try:
                 producer.produce(
-                    self.topic,
-                    value=record.value if with_value else None,
+                    letter.topic,
+                    value=record.value if letter.with_value else None,
                     key=record.key,
-                    headers=list(own),
+                    partition=letter.partition,
+                    headers=list(letter.headers),
                     timestamp=max(record.timestamp_ms, 0),
-                    on_delivery=_Report(acks, i, self.topic, record),
+                    on_delivery=_Report(acks, i, letter.topic, record),
                 )
             except BufferError:
                 acks[i] = Ack(Verdict.RETRY, "_QUEUE_FULL", "the producer's queue is full")
             except KafkaException as error:
-                acks[i] = _ack_of(error.args[0], self.topic, record)
+                acks[i] = _ack_of(error.args[0], letter.topic, record)
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
         while any(ack is None for ack in acks) and loop.time() < until:
@@ -220,25 +193,97 @@ class DeadLetters:
         unheard = Ack(Verdict.RETRY, "Timeout", f"no delivery report within {self._deadline:g} s")
         return [ack or unheard for ack in acks]
 
-    async def preflight(self) -> Preflight:
-        """Ask whether the topic is there; the client caches nothing for a topic that is asked for by name."""
+    async def missing(self, topics: Sequence[str], mend: str) -> Preflight:
+        """Ask whether these topics are there; the client caches nothing for a topic that is asked for by name."""
         producer = self._producer = self._producer or self._make_producer()
-        try:
-            found = await _aside(partial(producer.list_topics, self.topic, self._deadline / 2))
-        except KafkaException as error:
-            return Preflight(
-                Health.UNKNOWN, error.args[0].name(), f"cannot ask for {self.topic}: {error.args[0].str()}"
-            )
-        topic = found.topics.get(self.topic)
-        if topic is None or (topic.error is not None and topic.error.code() in _HOLD):
-            code = topic.error.name() if topic is not None and topic.error is not None else "UNKNOWN_TOPIC_OR_PART"
-            return Preflight(
-                Health.MISSING,
-                code,
-                f"the dead-letter topic {self.topic} is missing or not ours: create it, or grant Describe and Write",
-                (self.topic,),
-            )
+        gone: list[str] = []
+        code = ""
+        for name in topics:
+            try:
+                found = await _aside(partial(producer.list_topics, name, self._deadline / 2))
+            except KafkaException as error:
+                return Preflight(Health.UNKNOWN, error.args[0].name(), f"cannot ask for {name}: {error.args[0].str()}")
+            topic = found.topics.get(name)
+            if topic is None or (topic.error is not None and topic.error.code() in _HOLD):
+                code = topic.error.name() if topic is not None and topic.error is not None else "UNKNOWN_TOPIC_OR_PART"
+                gone.append(name)
+        if gone:
+            return Preflight(Health.MISSING, code, f"{', '.join(gone)} is missing or not ours: {mend}", tuple(gone))
         return Preflight(Health.OK)
+
+    def close(self) -> None:
+        """Let the producer go."""
+        self._producer = None
+
+
+class DeadLetters:
+    """The dead-letter topics as a target: each route's own, or the one of all.
+
+    Invariant: an entry is DELIVERED only when Kafka has acknowledged it from all in-sync replicas, and it is never
+    REJECTED.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        make_producer: Callable[[], Producer],
+        *,
+        connector: str,
+        topics: Mapping[str, str] = MappingProxyType({}),
+        oversize: Literal["hold", "reference"] = "hold",
+        deadline: float = 35.0,
+    ) -> None:
+        """`topics` by route where it is not `topic`; `make_producer` and `deadline` are those of `Writer`."""
+        self.topic = topic
+        self._topics = topics
+        self._writer = Writer(make_producer, deadline)
+        self._connector = connector
+        self._oversize = oversize
+
+    @property
+    def limits(self) -> Limits:
+        """Ours, not Kafka's: one round of delivery reports."""
+        return _LIMITS
+
+    def prepare(self, event: Event) -> Prepared:
+        """The record as it was, with the reason in the headers; size in bytes."""
+        cause: Cause = event.fields["cause"]
+        headers = headers_of(event, cause, self._connector)
+        return Prepared(headers, _size(event.record, headers))
+
+    async def send(self, batch: Batch) -> Sequence[Ack]:
+        """Produce all, then wait for each delivery report."""
+        acks = await self._writer.write([self._letter(entry, entry.body) for entry in batch])
+        return [
+            await self._alone(entry) if ack.code == "MSG_SIZE_TOO_LARGE" else ack
+            for entry, ack in zip(batch, acks, strict=True)
+        ]
+
+    def _letter(self, entry: Entry, headers: Headers, with_value: bool = True) -> Letter:
+        event = entry.event
+        return Letter(event.record, self._topics.get(event.route, self.topic), headers, with_value=with_value)
+
+    async def _alone(self, entry: Entry) -> Ack:
+        """Produce one that was too large, smaller each time, and by itself.
+
+        The client packs records into batches, and the topic's limit is for the batch: beside others a record is refused
+        that fits alone.
+        """
+        own = entry.event.record.headers
+        # our headers go first: the payload is what cannot be had again once retention has passed
+        forms = [self._letter(entry, entry.body), self._letter(entry, own)]
+        if self._oversize == "reference":
+            forms.append(self._letter(entry, _reference(entry), with_value=False))
+        for form in forms:
+            (ack,) = await self._writer.write([form])
+            if ack.code != "MSG_SIZE_TOO_LARGE":
+                return ack
+        return _too_large(forms[0], "set dead_letters.oversize: reference")
+
+    async def preflight(self) -> Preflight:
+        """Ask whether the topics are there."""
+        topics = tuple(dict.fromkeys((self.topic, *self._topics.values())))
+        return await self._writer.missing(topics, "create the dead-letter topic, or grant Describe and Write")
 
     async def __aenter__(self) -> Self:
         return self
@@ -246,7 +291,73 @@ class DeadLetters:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer = None
+        self._writer.close()
+
+
+class Sources:
+    """The topics that records came from, as a target: a replayed record goes back to its partition as it was.
+
+    It carries the first id in a header, so that every event made of it keeps the id of its first time.
+    """
+
+    def __init__(self, topics: Sequence[str], make_producer: Callable[[], Producer], *, deadline: float = 35.0) -> None:
+        """`topics` are those that may be written to."""
+        self._topics = tuple(topics)
+        self._writer = Writer(make_producer, deadline)
+
+    @property
+    def limits(self) -> Limits:
+        """Ours, not Kafka's: one round of delivery reports."""
+        return _LIMITS
+
+    def prepare(self, event: Event) -> Prepared:
+        """The record with its first id; size in bytes."""
+        record = event.record
+        headers = (*(pair for pair in record.headers if pair[0] != FIRST_ID), (FIRST_ID, event.id.encode()))
+        return Prepared(headers, _size(record, headers))
+
+    async def send(self, batch: Batch) -> Sequence[Ack]:
+        """Produce all to the partitions that they came from."""
+        letters = [_back(entry) for entry in batch]
+        acks = await self._writer.write(letters)
+        return [
+            await self._alone(one) if ack.code == "MSG_SIZE_TOO_LARGE" else ack
+            for one, ack in zip(letters, acks, strict=True)
+        ]
+
+    async def _alone(self, letter: Letter) -> Ack:
+        (ack,) = await self._writer.write([letter])
+        return _too_large(letter, "replay it through the routes") if ack.code == "MSG_SIZE_TOO_LARGE" else ack
+
+    async def preflight(self) -> Preflight:
+        """Ask whether the topics are there."""
+        return await self._writer.missing(self._topics, "create the topic, or grant Describe and Write")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+
+def _back(entry: Entry) -> Letter:
+    tp = entry.event.record.tp
+    return Letter(entry.event.record, tp.topic, entry.body, tp.partition)
+
+
+def _size(record: Record, headers: Headers) -> int:
+    return len(record.key or b"") + len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+
+
+def _too_large(letter: Letter, mend: str) -> Ack:
+    return Ack(
+        Verdict.HOLD,
+        "MSG_SIZE_TOO_LARGE",
+        f"{letter.record} with {letter.record.size} bytes is larger than {letter.topic} takes: "
+        f"raise the topic's max.message.bytes, or {mend}",
+    )
 
 
 async def retention(
@@ -324,7 +435,7 @@ def _ack_of(error: KafkaError, topic: str, record: Record) -> Ack:
 
 def _reference(entry: Entry) -> Headers:
     record = entry.event.record
-    return (*entry.body, (_REFERENCE, f"{record.tp.topic}/{record.tp.partition}/{record.offset}".encode()))
+    return (*entry.body, (REFERENCE, f"{record.tp.topic}/{record.tp.partition}/{record.offset}".encode()))
 
 
 def bury(event: Event, cause: Cause) -> Event:

@@ -10,13 +10,13 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from connector.model import Ack, Entry, Event, Health, Record, TopicPartition, Verdict
-from connector.targets.dead_letter import Cause, DeadLetters, bury, retention
+from connector.targets.dead_letter import Cause, DeadLetters, Sources, bury, retention
 from tests.flow.virtual import run
 
 RECORD = Record(
     TopicPartition("orders", 3), 42, 1_700_000_000_123, b"\xff\x00key", b"\xfe not json", (("trace", b"1"), ("n", None))
 )
-CAUSE = Cause("VALUE_CONVERTER", "NotJSON", "the value is not JSON at byte 0", "bus", 0)
+CAUSE = Cause("VALUE_CONVERTER", "NotJSON", "the value is not JSON at byte 0", "bus", 0, 1_700_000_100_000)
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Sent:
     key: bytes | None
     timestamp: int
     headers: list[tuple[str, bytes | None]]
+    partition: int = -1
 
 
 class Message:
@@ -61,7 +62,7 @@ class FakeProducer:
         timestamp: int = 0,
         headers: list[tuple[str, bytes | None]] | None = None,
     ) -> None:
-        one = Sent(topic, value, key, timestamp, headers or [])
+        one = Sent(topic, value, key, timestamp, headers or [], partition)
         self.sent.append(one)
         verdict = self.judge(one)
         if not isinstance(verdict, str):
@@ -89,7 +90,7 @@ def entry(of: DeadLetters, record: Record = RECORD) -> Entry:
     return Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None, prepared.alike)
 
 
-def send(of: DeadLetters, *entries: Entry) -> list[Ack]:
+def send(of: DeadLetters | Sources, *entries: Entry) -> list[Ack]:
     async def scene() -> list[Ack]:
         return list(await of.send(entries))
 
@@ -162,6 +163,7 @@ def test_the_original_bytes_headers_and_timestamp_are_kept_and_the_reason_stands
         "__connector.errors.target": b"bus",
         "__connector.errors.code": b"NotJSON",
         "__connector.errors.attempts": b"0",
+        "__connector.errors.time": b"1700000100000",
         "__connector.errors.id": b"orders-3-42/paid",
     }
 
@@ -266,9 +268,9 @@ def test_dead_letters_that_are_too_large_only_together_go_alone_and_keep_their_h
     acks = send(of, *(entry(of, Record(RECORD.tp, i, 0, None, value)) for i, value in enumerate(values)))
     assert [ack.verdict for ack in acks] == [Verdict.DELIVERED, Verdict.DELIVERED, Verdict.HOLD]
     assert [(one.value, len(one.headers)) for one in producer.sent[3:]] == [
-        (b"a" * 60, 15),
-        (b"b" * 70, 15),
-        (b"c" * 200, 15),
+        (b"a" * 60, 16),
+        (b"b" * 70, 16),
+        (b"c" * 200, 16),
         (b"c" * 200, 0),
     ]
 
@@ -300,3 +302,24 @@ def test_a_cluster_that_cannot_be_asked_is_unknown() -> None:
         return (await letters(FakeProducer()).preflight()).health
 
     assert asyncio.run(scene()) is Health.UNKNOWN
+
+
+def test_a_route_may_have_a_dead_letter_topic_of_its_own() -> None:
+    producer = FakeProducer()
+    of = letters(producer, topics={"paid": "paid.dead"})
+    event = bury(Event(RECORD, "rest", "bus", {}, "orders-3-42/rest"), CAUSE)
+    prepared = of.prepare(event)
+    other = Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None)
+    send(of, entry(of), other)
+    assert [sent.topic for sent in producer.sent] == ["paid.dead", "dead"]
+
+
+def test_a_record_goes_back_to_its_own_partition_with_its_first_id_alone() -> None:
+    producer = FakeProducer()
+    of = Sources(["orders"], lambda: producer)
+    event = Event(RECORD, "paid", "their topics", {}, "orders-3-42/paid")
+    prepared = of.prepare(event)
+    send(of, Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None))
+    (sent,) = producer.sent
+    assert (sent.topic, sent.partition, sent.key, sent.value) == ("orders", 3, RECORD.key, RECORD.value)
+    assert sent.headers == [*RECORD.headers, ("__connector.errors.id", b"orders-3-42/paid")]

@@ -153,3 +153,17 @@ def test_an_unrouted_record_has_a_failure_of_its_own() -> None:
         "hold",
         Event(record(), "", "", {}, "t-3-42/"),
     )
+
+
+def test_a_replayed_record_keeps_the_id_of_its_first_time_in_every_route_and_hides_the_header() -> None:
+    of = routes({"name": "one", "map": {"text": "${headers}"}}, {"name": "two", "each": "${[1, 2]}"}, prefix="p.")
+    headers = (("own", b"1"), ("__connector.errors.id", b"p.t-0-5/one/3"))
+    routed = of.route(record(headers=headers))
+    assert ids(routed) == ["p.t-0-5/one", "p.t-0-5/two/0", "p.t-0-5/two/1"]
+    assert routed.events[0].fields == {"text": {"own": "1"}}
+
+
+@pytest.mark.parametrize("value", [None, b"", b"no slash", b"/", b"\xff\xff/one", b"a b/one", b"x" * 500 + b"/one"])
+def test_a_first_id_that_is_none_is_passed_over(value: bytes | None) -> None:
+    of = routes({"name": "one"})
+    assert ids(of.route(record(headers=(("__connector.errors.id", value),)))) == ["t-3-42/one"]

@@ -86,3 +86,32 @@ def test_settings_of_a_pattern_stand_where_routes_have_other_patterns(tmp_path: 
 def test_a_lower_bound_of_uncommitted_records_needs_a_lower_bound_of_open_ones(tmp_path: Path) -> None:
     found = loaded(tmp_path, with_lines("limits: {max_uncommitted_per_partition: 100}"))
     assert told(found) == [("CFG028", 7, 41, "limits.max_uncommitted_per_partition")]
+
+
+def test_a_dead_letter_topic_of_one_route_needs_the_dead_letters_section_too(tmp_path: Path) -> None:
+    text = _without_dead_letters(
+        "routes: [{name: r, topics: [t], targets: [bus], on_error: hold, on_reject: hold, dead_letter_topic: d}]"
+    )
+    assert told(loaded(tmp_path, text)) == [("CFG024", 5, 101, "routes[0].dead_letter_topic")]
+
+
+def test_no_route_may_consume_the_dead_letter_topic_of_another(tmp_path: Path) -> None:
+    text = with_lines("routes: [{name: r, topics: [t, own], targets: [bus]}, " + _OWN + "]")
+    assert told(loaded(tmp_path, text)) == [("CFG025", 6, 32, "routes[0].topics[1]")]
+
+
+_OWN = "{name: s, topics: [t], targets: [bus], dead_letter_topic: own}"
+
+
+def test_on_another_cluster_the_dead_letters_may_have_any_name(tmp_path: Path) -> None:
+    letters = "dead_letters: {topic: t, kafka: {bootstrap_servers: %s}}"
+    assert loaded(tmp_path, with_lines(letters % "elsewhere:9092")).problems == ()
+    assert [code for code, *_ in told(loaded(tmp_path, with_lines(letters % "localhost:9092")))] == ["CFG025"]
+
+
+def test_properties_of_the_dead_letter_cluster_are_held_to_the_same_rules(tmp_path: Path) -> None:
+    line = "dead_letters: {topic: d, kafka: {bootstrap_servers: b:1, properties: {group.id: x, sasl.jaas.config: y}}}"
+    found = loaded(tmp_path, with_lines(line))
+    assert [(code, path) for code, _, _, path in told(found)] == [("CFG029", "dead_letters.kafka.properties.group.id")]
+    shown = loaded(tmp_path, with_lines(line.replace("group.id: x, ", ""))).masked()
+    assert shown["dead_letters"]["kafka"]["properties"] == {"sasl.jaas.config": "***"}

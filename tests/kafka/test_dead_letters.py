@@ -1,0 +1,120 @@
+"""A poison record's whole way on the real broker: buried, the config mended, replayed, delivered, and not twice."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from connector.model import Record
+from tests.kafka.cluster import Kafka
+from tests.kafka.process import eventually, seen, spawn
+from tests.kafka.stage import Stage, orders, stage
+
+pytestmark = pytest.mark.broker
+
+STRICT: Final = {"Source": "com.acme.shop", "DetailType": "Order ${value.status}"}
+MENDED: Final = {"Source": "com.acme.shop", "DetailType": 'Order ${value.?status.orValue("placed")}'}
+
+
+def mapped(here: Stage, fields: Mapping[str, Any], topic: str = "") -> dict[str, Any]:
+    """Changes of the config: the route with this map."""
+    return {"routes": [{"name": "orders", "topics": [topic or here.topic], "targets": ["bus"], "map": fields}]}
+
+
+async def dead_letters(here: Stage, config: Path, command: str, *flags: str) -> tuple[int, dict[str, Any]]:
+    """Run `connector dead-letters` as a process: its exit code and what it says as JSON."""
+    out, errors = config.with_suffix(f".{command}.out"), config.with_suffix(f".{command}.err")
+    process = spawn(["dead-letters", command, str(config), *flags, "--json"], errors, out)
+    try:
+        await seen(lambda: process.poll() is not None, within=60, what=f"dead-letters {command} has ended")
+    finally:
+        process.kill()
+        code = process.wait(10)
+    assert out.read_text(), errors.read_text()
+    return code, json.loads(out.read_text())
+
+
+def original(record: Record) -> tuple[Any, ...]:
+    """What a record was before it was buried."""
+    own = tuple(pair for pair in record.headers if not pair[0].startswith(("__connect.", "__connector.")))
+    return record.key, record.value, record.timestamp_ms, own
+
+
+async def test_a_poison_record_is_buried_the_config_mended_and_the_letter_replayed_once(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with stage(kafka, tmp_path) as here:
+        daemon = await here.started(mapped(here, STRICT))
+        poison = await here.produce([*orders(3), b"\xffnot JSON"])
+        await here.until_at_end()
+        letters = await here.buried()
+        assert [original(letter) for letter in letters] == [original(record) for record in poison]
+        assert await daemon.stop() == 0
+
+        mended = here.write(mapped(here, MENDED))
+        code, found = await dead_letters(here, mended, "replay", "--yes")
+        assert (code, found["replayed"], found["stopped"]) == (1, 3, "")
+        assert [(one["code"], one["letters"]) for one in found["left"]] == [("NotJSON", 1)]
+        ids = [f"{record.tp.topic}-{record.tp.partition}-{record.offset}/orders" for record in poison[:3]]
+        assert [event.resources[-1] for event in here.bus.accepted] == ids
+        assert [event.detail.encode() for event in here.bus.accepted] == [record.value for record in poison[:3]]
+
+        _, found = await dead_letters(here, mended, "replay", "--yes")  # nobody but the group remembers
+        assert (found["replayed"], found["replayed_before"], len(here.bus.accepted)) == (0, 3, 3)
+        assert [original(letter) for letter in await here.buried()] == [original(letter) for letter in letters]
+
+
+async def test_two_replays_at_once_deliver_no_letter_twice(kafka: Kafka, tmp_path: Path) -> None:
+    async with stage(kafka, tmp_path) as here:
+        daemon = await here.started(mapped(here, STRICT))
+        await here.produce(90)
+        await here.until_at_end()
+        assert await daemon.stop() == 0
+
+        first, second = here.write(mapped(here, MENDED)), here.write(mapped(here, MENDED))
+        results = await asyncio.gather(
+            dead_letters_or_reason(here, first, "--rate", "50/s"),
+            dead_letters_or_reason(here, second, "--rate", "50/s"),
+        )
+        _, found = await dead_letters(here, first, "replay", "--yes")
+        print(results, found)
+        assert len(here.bus.accepted) == 90
+        assert here.repeated() == 0
+
+
+async def dead_letters_or_reason(here: Stage, config: Path, *flags: str) -> str:
+    """Run a replay to its end, however it ends; what it wrote on standard error."""
+    errors = config.with_suffix(".err")
+    process = spawn(["dead-letters", "replay", str(config), "--yes", *flags], errors)
+    try:
+        await seen(lambda: process.poll() is not None, within=60, what="the replay has ended")
+    finally:
+        process.kill()
+        process.wait(10)
+    return errors.read_text()
+
+
+async def test_a_letter_that_goes_back_to_its_topic_is_delivered_under_its_first_id(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with stage(kafka, tmp_path) as here:
+        topic = kafka.topic()  # beside the stage's own, which takes a payload at one place only
+        daemon = await here.started(mapped(here, STRICT, topic))
+        (poison,) = await here.produce(1, topic=topic)
+        await eventually(here.buried, what="the record is buried")
+        assert await daemon.stop() == 0
+        mended = mapped(here, MENDED, topic)
+        code, found = await dead_letters(here, here.write(mended), "replay", "--to-source", "--yes")
+        assert (code, found["replayed"]) == (0, 1)
+        back = (await asyncio.to_thread(kafka.read, topic))[-1]
+        assert (back.tp, back.offset) == (poison.tp, poison.offset + 1)
+        assert original(back) == original(poison)
+        daemon = await here.started(mended)
+        await seen(lambda: here.bus.accepted, what="the bus has the event")
+        (event,) = here.bus.accepted
+        assert event.resources[-1] == f"{poison.tp.topic}-{poison.tp.partition}-{poison.offset}/orders"
+        assert event.detail.encode() == poison.value
+        assert await daemon.stop() == 0
