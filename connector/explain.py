@@ -124,6 +124,12 @@ Of a record's value or key: `format: bytes` (or `key_format: bytes`) gives it as
 text holds half of a surrogate pair, and the service would refuse the whole call for it.""",
     "Unrouted": """No route takes the record, and `unrouted` is not skip.
 `connector try` says of each route which condition failed. Add a route, one with fallback: true, or unrouted: skip.""",
+    "NoRoute": """A dead letter belongs to a route or a topic that the config no longer has.
+A letter owes what its route makes of it: give the route its name again. Or write the record back to its topic with
+`connector dead-letters replay --to-source`, if a route reads it.""",
+    "NotTaken": """A dead letter's route makes nothing any more of what was buried.
+Its match, when or each passes the record by, or it has lost the target. `connector dead-letters show` says which
+condition failed. To clear such letters away, let the route take them and set its on_error: skip.""",
     "MissingField": """An expression reads a field that the record does not have.
 Where it may be missing, write value.?name: alone in a leaf it drops its key, .orValue(x) says what stands in. Where it
 must be there, the record follows on_error.""",
