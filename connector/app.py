@@ -795,6 +795,7 @@ async def _ask_all(loaded: Loaded) -> tuple[list[str], list[str]]:
         if found.health is not Health.OK:
             complaints.append(f"target {name}: {found.health.value}: {found.code} {found.detail}".rstrip())
     warnings = []
-    if settings.dead_letters is not None and not complaints:
-        warnings.append(await retention(settings.dead_letters.topic, producer_config(settings.kafka)))
+    if not complaints:
+        cluster = producer_config(settings.dead_letter_cluster)
+        warnings = [await retention(topic, cluster) for topic in settings.dead_letter_topics]
     return complaints, [warning for warning in warnings if warning]
