@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -p 3.11
+# The extras that operators need; the image has them.
+IMAGE_EXTRAS := --extra msk --extra re2
 CONFIG ?=
 ARGS ?=
 # Most of a broker test is waiting, so three files at a time suit two cores; each worker has a broker of its own.
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential patterns browser bench bench-daemon lock clean chaos image
+.PHONY: help setup run check lint types test mutate differential patterns browser bench bench-daemon lock clean chaos image dist \
+	sbom deploy-check
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
@@ -51,6 +54,19 @@ image: ## build the container image (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is not on the PATH; install it, or build deploy/Dockerfile elsewhere" >&2; exit 2; }
 	docker build -f deploy/Dockerfile -t connector:$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' connector/__init__.py) .
 
+dist: $(VENV)/.dev sbom ## wheel, source, chart, SBOM and their checksums, in dist/
+	$(BIN)/python -m hatchling build -d dist
+	"$$($(BIN)/python -m tests.deploy --path helm)" package deploy/helm/connector --destination dist
+	cd dist && sha256sum -- *.whl *.tar.gz *.tgz *.json > SHA256SUMS
+
+sbom: $(VENV)/.dev ## what is in the image, as a CycloneDX SBOM: dist/connector.cdx.json
+	@mkdir -p dist
+	"$$($(BIN)/python -m tests.deploy --path cyclonedx-py)" requirements requirements-image.lock --pyproject pyproject.toml \
+		--output-reproducible --validate -o dist/connector.cdx.json
+
+deploy-check: $(VENV)/.dev ## every file of deploy/ before helm, kubeconform, promtool, hadolint … (needs Go; ARGS=--update renders the manifests anew)
+	$(BIN)/python -m tests.deploy $(ARGS)
+
 mutate: $(VENV)/.dev ## break the core on purpose and count the changes that no test notices
 	$(BIN)/python -m tests.mutate $(ARGS)
 
@@ -69,12 +85,14 @@ bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to rea
 bench-daemon: $(VENV)/.dev ## what the whole daemon costs, beside a plain script, another tool and the limit (ARGS=--short)
 	$(BIN)/python -m tests.bench.daemon $(ARGS)
 
-lock: $(VENV)/.dev ## write the five locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+lock: $(VENV)/.dev ## write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --group build -o requirements-build.lock
 	$(COMPILE) $(ARGS) pyproject.toml --group dev --group build -o requirements-dev.lock
 	$(COMPILE) $(ARGS) --group browser -c requirements-dev.lock -o requirements-browser.lock
 	$(COMPILE) $(ARGS) --group differential -c requirements-dev.lock -o requirements-differential.lock
+	$(COMPILE) $(ARGS) pyproject.toml $(IMAGE_EXTRAS) -c requirements-dev.lock -o requirements-image.lock
+	$(COMPILE) $(ARGS) --group deploy -o requirements-deploy.lock
 
 clean: ## remove .venv and every cache in the tree
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
