@@ -94,11 +94,14 @@ def go_tool(name: str) -> Path:
     fresh = folder.with_name(f".{folder.name}-{os.getpid()}")
     fresh.mkdir(parents=True, exist_ok=True)
     command = ["go", "install", "-trimpath", "-ldflags=-s -w", f"-tags={tool.tags}", f"{tool.package}@{tool.version}"]
-    said = run(command, cwd=fresh, seconds=INSTALL_SECONDS, GOBIN=str(fresh), GOFLAGS="", CGO_ENABLED="0")
-    if said.returncode != 0:
+    try:
+        _fetch(command, f"{tool.package}@{tool.version}", GOBIN=str(fresh), GOFLAGS="", CGO_ENABLED="0")
+        fresh.rename(folder)
+    except OSError:
+        if not program.is_file():  # not another session that was faster
+            raise
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise Unavailable(f"go could not install {tool.package}@{tool.version}:\n{said.stderr[-2000:]}")
-    _appear(fresh, folder)
     return program
 
 
@@ -110,10 +113,7 @@ def module(name: str, version: str) -> Path:
     """
     if why := go_missing():
         raise Unavailable(why)
-    said = run(["go", "mod", "download", "-json", f"{name}@{version}"], cwd=Path("/"), seconds=INSTALL_SECONDS)
-    if said.returncode != 0:
-        raise Unavailable(f"go could not download {name}@{version}:\n{(said.stdout + said.stderr)[-2000:]}")
-    return Path(json.loads(said.stdout)["Dir"])
+    return Path(json.loads(_fetch(["go", "mod", "download", "-json", f"{name}@{version}"], f"{name}@{version}"))["Dir"])
 
 
 def python_tools() -> Path:
@@ -131,9 +131,7 @@ def python_tools() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     venv.create(folder, with_pip=True)
     command: list[str | Path] = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    said = run([*command, "--require-hashes", "-r", LOCK], seconds=INSTALL_SECONDS)
-    if said.returncode != 0:
-        raise Unavailable(f"pip could not install {LOCK.name}:\n{(said.stdout + said.stderr)[-2000:]}")
+    _fetch([*command, "--require-hashes", "-r", LOCK], LOCK.name)
     whole.touch()
     return programs
 
@@ -147,11 +145,17 @@ def python_version(package: str) -> str:
     raise ValueError(f"{LOCK.name} does not name {package}")
 
 
-def _appear(fresh: Path, folder: Path) -> None:
-    """Put a whole folder in its place by one rename; another session may have been faster."""
-    try:
-        fresh.rename(folder)
-    except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if not folder.is_dir():
-            raise
+def _fetch(command: Sequence[str | Path], what: str, **environ: str) -> str:
+    """What a program says that brings something from a registry; a second try, since registries have bad moments.
+
+    Raises:
+        Unavailable: it failed twice, or took too long.
+    """
+    for _ in range(2):
+        try:
+            said = run(command, cwd=Path("/"), seconds=INSTALL_SECONDS, **environ)
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{what} did not come within {INSTALL_SECONDS:.0f} s") from None
+        if said.returncode == 0:
+            return said.stdout
+    raise Unavailable(f"{command[0]} could not get {what}:\n{(said.stdout + said.stderr)[-2000:]}")
