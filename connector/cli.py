@@ -276,6 +276,37 @@ def sandbox(
     raise typer.Exit(played.sandbox(config, host, port, seed))
 
 
+@cli.command()
+def status(
+    url: Annotated[str, typer.Argument(help="The daemon's admin address")] = "http://127.0.0.1:8080",
+    once: Annotated[bool, typer.Option("--once", help="Look once and end")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="For machines; looks once")] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="CONNECTOR_ADMIN__TOKEN", help="Where the daemon asks for it; best in the environment"),
+    ] = None,
+) -> None:
+    """A running daemon, live in the terminal: what stands still first, then what flows."""
+    import asyncio
+
+    from rich.console import Console
+
+    from connector import watch
+
+    address = url if "://" in url else f"http://{url}"
+    console = Console()
+    try:
+        if once or json_ or not console.is_terminal:
+            asyncio.run(watch.once(address, token, as_json=json_, console=console))
+        else:
+            asyncio.run(watch.follow(address, token, console))
+    except watch.NoAnswer as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
 def main() -> None:
     """The console script; leaves with the command's exit code."""
     try:

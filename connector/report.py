@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from connector import __version__, log
+from connector.attention import attention
 from connector.metrics import Metrics
 from connector.model import Ack, Entry, Health, Verdict
 from connector.publish import Lane
@@ -82,12 +83,13 @@ def status_of(app: "App") -> Status:
     settings = app.settings
     live, why_live = app.live()
     ready, why_ready = app.ready()
-    return Status(
+    status = Status(
         version=__version__,
         config_hash=app.config_hash,
         started_at=iso(app.started_at),
         now=iso(app.parts.wall()),
         state=app.state,
+        attention=[],
         ready={"ok": ready, "reason": why_ready},
         live={"ok": live, "reason": why_live},
         changes="refused" if settings.admin.token is None else "token",
@@ -115,6 +117,8 @@ def status_of(app: "App") -> Status:
         totals=totals_of(app),
         history=app.history.told(),
     )
+    status["attention"] = attention(status)
+    return status
 
 
 _HALTS: Final = 20

@@ -208,6 +208,24 @@ class History(TypedDict):
     oldest_unsettled_age_s: list[float]
 
 
+class Act(TypedDict):
+    """Something that can be done about it: POST /routes/`route`/`what`, for `skip` with the record as its query."""
+
+    label: str
+    route: str
+    what: str
+    record: dict[str, str] | None
+
+
+class Need(TypedDict):
+    """One thing that does not flow, in words. `grave`: a person should look; else it is well to know."""
+
+    title: str
+    lines: list[str]
+    acts: list[Act]
+    grave: bool
+
+
 class Status(TypedDict):
     """What `/status` answers. `changes` says what this server asks of those who change something."""
 
@@ -216,6 +234,7 @@ class Status(TypedDict):
     started_at: str
     now: str
     state: Literal["starting", "running", "stopping"]
+    attention: list[Need]
     ready: Check
     live: Check
     changes: Literal["token", "refused"]
