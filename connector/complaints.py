@@ -207,6 +207,8 @@ def _wrong_kind(kind: str, node: Node | None, at: Any, name: str, key: Any) -> P
         mend = "put quotes around it"
     elif kind in ("tuple_type", "list_type") and isinstance(data, str):
         mend = "put it into [ ]"
+    elif wanted == "a map of keys":
+        mend = f"write {key}: {{KEY: value}}"
     return Problem("CFG012", at, name, f"`{key}` needs {wanted}, not {_kind(data)}", mend)
 
 

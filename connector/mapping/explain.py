@@ -164,4 +164,6 @@ A number for text is quoted or made text by string(…), epoch milliseconds beco
 RFC 3339: 2026-01-31T12:00:00Z, 2026-01-31T12:00:00.5+01:00.""",
     "MAP015": """A needed key that may be absent.
 An absent optional drops its key, and the target would refuse the event. Say what stands in: .orValue(…).""",
+    "MAP016": """A text that the target never takes.
+Each event of the route would be refused. The message says which texts it takes, or gives an example.""",
 }

@@ -1,5 +1,6 @@
 """A `map` tree held against what the target takes: its keys, their types, the length of literals."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -23,6 +24,12 @@ class Shape(Protocol):
     def max_length(self) -> int | None: ...
     @property
     def fields(self) -> "Mapping[str, Shape] | None": ...
+    @property
+    def values(self) -> "Shape | None": ...
+    @property
+    def choices(self) -> tuple[str, ...]: ...
+    @property
+    def pattern(self) -> str: ...
     @property
     def example(self) -> str: ...
 
@@ -72,14 +79,16 @@ class Fitter:
             self._length(part, shape.max_length, key, sum(len(each) for each in part.parts if isinstance(each, str)))
         if shape.kind == "list" and found.of is not None and not fits(found.of.kind, "string"):
             self.reader.say("MAP012", where, part.path, f"`{key}` takes strings, not {found.of.kind}s", "string(…)")
-        if shape.kind == "json" or (shape.kind == "object" and shape.fields is None):
-            self.json(part)
-        if isinstance(part, Row):
+        if isinstance(part, Row) and shape.kind == "list":
             for number, each in enumerate(part.elements):
-                if shape.kind == "list":
-                    self.part(each, _ELEMENT, f"{key}[{number}]")
+                self.part(each, _ELEMENT, f"{key}[{number}]")
         elif isinstance(part, Branch) and shape.fields is not None:
             self.fields(part, shape.fields)
+        elif isinstance(part, Branch) and shape.values is not None:
+            for name, each in part.entries.items():
+                self.part(each, shape.values, f"{key}.{name}")
+        elif shape.kind in ("json", "object") or isinstance(part, Branch):
+            self.json(part)
 
     def json(self, part: Part) -> None:
         """A value that ends in JSON: bytes and durations have no one form there."""
@@ -100,15 +109,23 @@ class Fitter:
         return self.reader.locate(part.path)
 
     def _literal(self, part: Constant, shape: Shape, key: str) -> None:
+        text, say = part.value, self.reader.say
+        where = self.reader.locate(part.path)
         if shape.max_length is not None:
-            self._length(part, shape.max_length, key, len(part.value))
+            self._length(part, shape.max_length, key, len(text))
+        if shape.choices and text not in shape.choices:
+            close = suggestion(text, list(shape.choices))
+            mend = f"{close} one of {', '.join(shape.choices)}".lstrip()
+            say("MAP016", where, part.path, f"`{key}` does not take this text", mend)
+        elif shape.pattern and not re.fullmatch(shape.pattern, text, re.DOTALL):
+            mend = f"for example {shape.example}" if shape.example else f"write it in the form {shape.pattern}"
+            say("MAP016", where, part.path, f"`{key}` does not take this text", mend)
         if shape.kind == "time":
             try:
-                to_timestamp(part.value)
+                to_timestamp(text)
             except (Fault, ValueError, OverflowError):
-                where = self.reader.locate(part.path)
                 mend = "write 2026-01-31T12:00:00Z, or ${millis(timestamp)}"
-                self.reader.say("MAP014", where, part.path, f"`{key}` takes RFC 3339 text, and this is none", mend)
+                say("MAP014", where, part.path, f"`{key}` takes RFC 3339 text, and this is none", mend)
 
     def _length(self, part: Part, most: int, key: str, length: int) -> None:
         if length > most:
@@ -124,6 +141,9 @@ class _Strings:
     required: bool = False
     max_length: int | None = None
     fields: Mapping[str, Shape] | None = None
+    values: Shape | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
     example: str = ""
 
 
@@ -136,6 +156,7 @@ _SHAPES: Final = {
     "time": "a timestamp or RFC 3339 text",
     "list": "a list of strings",
     "json": "JSON",
+    "document": "a JSON object",
     "object": "a map",
 }
 _KINDS: Final[dict[str, frozenset[str]]] = {
@@ -146,6 +167,7 @@ _KINDS: Final[dict[str, frozenset[str]]] = {
     "time": frozenset({"timestamp", "string"}),
     "list": frozenset({"list"}),
     "json": frozenset({"null", "bool", "int", "double", "number", "string", "timestamp", "list", "map"}),
+    "document": frozenset({"map", "string", "bytes"}),
     "object": frozenset({"map"}),
 }
 
@@ -169,10 +191,16 @@ def _mend(shape: Shape, part: Part, found: Type) -> str:
             return "leave the quotes out" if literal else "int(…) or double(…) makes a number of it"
         case "integer" if found.kind == "double":
             return "int(…) cuts it"
+        case "integer" | "number" if found.kind == "timestamp":
+            return "epochMillis(…) makes epoch milliseconds of it"
         case "list":
             return "write a list: [ … ]"
         case "json" if found.kind in ("bytes", "duration"):
             return "base64.encode(…) or string(…) makes text of it"
         case "boolean" if literal:
             return "write true or false, without quotes"
+        case "document":
+            return "put it under a name: {name: …}"
+        case "object" if not shape.example:
+            return "write a map of keys: {name: …}"
     return f"for example {shape.example}" if shape.example else ""

@@ -52,14 +52,19 @@ class Target(Protocol):
 class Leaf:
     """What the target's API takes under one key of `map`, for the check at load.
 
-    `kind`: string | integer | number | boolean | time | list (of strings) | json (anything) | object.
-    `max_length` counts characters. `example` is shown when the key is missing.
+    `kind`: string | integer | number | boolean | time | list (of strings) | json (anything) | document (a JSON object,
+    or one as text or bytes) | object. An object has `fields`, or `values` of one kind under names of the user's own.
+    `max_length` counts characters. `choices` are the only texts; `pattern` is a regular expression for a whole text.
+    `example` is shown where the key is missing or wrong.
     """
 
-    kind: Literal["string", "integer", "number", "boolean", "time", "list", "json", "object"]
+    kind: Literal["string", "integer", "number", "boolean", "time", "list", "json", "document", "object"]
     required: bool = False
     max_length: int | None = None
     fields: Mapping[str, "Leaf"] | None = None
+    values: "Leaf | None" = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
     example: str = ""
 
 

@@ -108,9 +108,11 @@ NOT_AUTHORISED: Final = frozenset({"NotAuthorizedForSourceException", "NotAuthor
 BUS_MISSING: Final = "ResourceNotFoundException"
 
 MAP: Final[Mapping[str, Leaf]] = {
-    "Source": Leaf("string", required=True, example="com.acme.orders"),
-    "DetailType": Leaf("string", required=True, max_length=MAX_DETAIL_TYPE, example="Order ${value.status}"),
-    "Detail": Leaf("json", example="${value}"),
+    "Source": Leaf("string", required=True, pattern=r"(?!aws\.).+", example="com.acme.orders"),
+    "DetailType": Leaf(
+        "string", required=True, max_length=MAX_DETAIL_TYPE, pattern=".+", example="Order ${value.status}"
+    ),
+    "Detail": Leaf("document", example="${value}"),
     "Resources": Leaf("list", example="['arn:aws:s3:::acme-orders']"),
     "Time": Leaf("time", example="${millis(timestamp)}"),
     "EventBusName": Leaf("string", max_length=MAX_BUS, example="orders"),

@@ -80,7 +80,8 @@ LAST: Final = "botocore 1.43.37 was the last to have it"
 """botocore 1.43.38 removed `iotevents` and `iotevents-data` after the end of the service (botocore's CHANGELOG)."""
 
 _INPUT: Final = re.compile(INPUT)
-_MESSAGE_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+MESSAGE_ID: Final = r"[a-zA-Z0-9_-]+"
+_MESSAGE_ID: Final = re.compile(MESSAGE_ID)
 _INT64: Final = 2**63
 
 MESSAGE_CODES: Final[Mapping[str, Verdict]] = {
@@ -95,9 +96,9 @@ MESSAGE_CODES: Final[Mapping[str, Verdict]] = {
 INPUT_MISSING: Final = "ResourceNotFoundException"
 
 MAP: Final[Mapping[str, Leaf]] = {
-    "inputName": Leaf("string", max_length=MAX_INPUT, example="orders"),
-    "messageId": Leaf("string", max_length=MAX_MESSAGE_ID, example="${value.id}"),
-    "payload": Leaf("json", example="${value}"),
+    "inputName": Leaf("string", max_length=MAX_INPUT, pattern=INPUT, example="orders"),
+    "messageId": Leaf("string", max_length=MAX_MESSAGE_ID, pattern=MESSAGE_ID, example="${uuid5(value.id)}"),
+    "payload": Leaf("document", example="${value}"),
     "timestamp": Leaf("object", fields={"timeInMillis": Leaf("integer", example="${timestamp}")}),
 }
 

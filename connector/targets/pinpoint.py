@@ -97,6 +97,9 @@ CHANNELS: Final = (
     *("BAIDU", "CUSTOM", "IN_APP"),
 )
 
+STATUSES: Final = ("ACTIVE", "INACTIVE")
+OPT_OUTS: Final = ("ALL", "NONE")
+
 LAST: Final = "botocore 1.44.5 is known to have it"
 
 EVENT_CODES: Final[Mapping[str, Verdict]] = {
@@ -112,8 +115,10 @@ EVENT_CODES: Final[Mapping[str, Verdict]] = {
 
 APPLICATION_MISSING: Final = "NotFoundException"
 
-_ID: Final = re.compile(r"[^${}]+")
-_COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
+ID: Final = "[^${}]+"
+COUNTRY: Final = "[A-Za-z]{2}"
+_ID: Final = re.compile(ID)
+_COUNTRY: Final = re.compile(COUNTRY)
 _INT32: Final = range(-(2**31), 2**31)
 
 Check: TypeAlias = Callable[[Any, str], Any]
@@ -254,7 +259,7 @@ ENDPOINT: Final[Mapping[str, Check]] = {
         )
     ),
     "EffectiveDate": _time,
-    "EndpointStatus": _words("ACTIVE", "INACTIVE"),
+    "EndpointStatus": _words(*STATUSES),
     "Location": _object(
         {
             "City": text,
@@ -266,7 +271,7 @@ ENDPOINT: Final[Mapping[str, Check]] = {
         }
     ),
     "Metrics": _map(MAX_ENDPOINT_KEY, _number),
-    "OptOut": _words("ALL", "NONE"),
+    "OptOut": _words(*OPT_OUTS),
     "RequestId": text,
     "User": _object({"UserAttributes": _map(MAX_ENDPOINT_KEY, _values), "UserId": text}),
 }
@@ -275,19 +280,21 @@ ENDPOINT: Final[Mapping[str, Check]] = {
 _ENDPOINT: Final = _object(ENDPOINT)
 _STRING: Final = Leaf("string")
 _TIME: Final = Leaf("time", example="${millis(timestamp)}")
+_NUMBERS: Final = Leaf("object", values=Leaf("number"))
+_LISTS: Final = Leaf("object", values=Leaf("list"))
 
 MAP: Final[Mapping[str, Leaf]] = {
     "ApplicationId": Leaf("string", example="810c7aab86d42fb2b56c8c966example"),
-    "EndpointId": Leaf("string", required=True, example="${value.device}"),
+    "EndpointId": Leaf("string", required=True, pattern=ID, example="${value.device}"),
     "EventId": Leaf("string", example="${value.id}"),
-    "EventType": Leaf("string", example="order.${value.status}"),
+    "EventType": Leaf("string", pattern=".+", example="order.${value.status}"),
     "Timestamp": _TIME,
-    "Attributes": Leaf("object"),
-    "Metrics": Leaf("object"),
+    "Attributes": Leaf("object", values=Leaf("string", max_length=MAX_EVENT_VALUE)),
+    "Metrics": _NUMBERS,
     "Session": Leaf(
         "object",
         fields={
-            "Id": Leaf("string", required=True, example="${value.session}"),
+            "Id": Leaf("string", required=True, pattern=".+", example="${value.session}"),
             "StartTimestamp": Leaf("time", required=True, example="${millis(timestamp)}"),
             "StopTimestamp": _TIME,
             "Duration": Leaf("integer"),
@@ -302,8 +309,8 @@ MAP: Final[Mapping[str, Leaf]] = {
         "object",
         fields={
             "Address": _STRING,
-            "Attributes": Leaf("object"),
-            "ChannelType": _STRING,
+            "Attributes": _LISTS,
+            "ChannelType": Leaf("string", choices=CHANNELS),
             "Demographic": Leaf(
                 "object",
                 fields=dict.fromkeys(
@@ -315,22 +322,22 @@ MAP: Final[Mapping[str, Leaf]] = {
                 ),
             ),
             "EffectiveDate": _TIME,
-            "EndpointStatus": _STRING,
+            "EndpointStatus": Leaf("string", choices=STATUSES),
             "Location": Leaf(
                 "object",
                 fields={
                     "City": _STRING,
-                    "Country": Leaf("string", max_length=2),
+                    "Country": Leaf("string", pattern=COUNTRY, example="NO"),
                     "Latitude": Leaf("number"),
                     "Longitude": Leaf("number"),
                     "PostalCode": _STRING,
                     "Region": _STRING,
                 },
             ),
-            "Metrics": Leaf("object"),
-            "OptOut": _STRING,
+            "Metrics": _NUMBERS,
+            "OptOut": Leaf("string", choices=OPT_OUTS),
             "RequestId": _STRING,
-            "User": Leaf("object", fields={"UserAttributes": Leaf("object"), "UserId": _STRING}),
+            "User": Leaf("object", fields={"UserAttributes": _LISTS, "UserId": _STRING}),
         },
     ),
 }

@@ -125,6 +125,12 @@ SCHEMA = {
     "Ratio": Leaf("number"),
     "Flag": Leaf("boolean"),
     "Attributes": Leaf("object"),
+    "Body": Leaf("document"),
+    "Names": Leaf("object", values=Leaf("string", max_length=5)),
+    "Numbers": Leaf("object", values=Leaf("number")),
+    "Channel": Leaf("string", choices=("PUSH", "SMS")),
+    "Bus": Leaf("string", pattern="[a-z]+", example="orders"),
+    "Country": Leaf("string", pattern="[A-Z]{2}"),
     "Session": Leaf("object", fields={"Id": Leaf("string", required=True), "Start": Leaf("time")}),
 }
 
@@ -154,6 +160,12 @@ def fitted(tree: dict[str, Any]) -> list[Problem]:
         {"Source": "a", "Count": "${offset}", "Ratio": "${offset / 2.0}", "Flag": "${offset > 1}"},
         {"Source": "a", "Attributes": {"any": "thing"}, "Session": {"Id": "${key}", "Start": "${value.at}"}},
         {"Source": "a", "Session": "${value.session}"},
+        {"Source": "a", "Body": {"a": 1}},
+        {"Source": "a", "Body": '{"a": 1}'},
+        {"Source": "a", "Body": "${base64.decode(topic)}"},
+        {"Source": "a", "Body": "${value}", "Names": "${value.names}", "Numbers": {}},
+        {"Source": "a", "Names": {"x": "${value.x}", "y": "${value.?y}", "z": "abc"}, "Numbers": {"a": 1, "b": 1.5}},
+        {"Source": "a", "Channel": "SMS", "Bus": "orders", "Country": "${value.country}"},
     ],
 )
 def test_a_map_that_fits_the_target_is_taken(tree: dict[str, Any]) -> None:
@@ -187,7 +199,20 @@ def test_a_map_that_fits_the_target_is_taken(tree: dict[str, Any]) -> None:
         ({"Source": "a", "Flag": "true"}, "MAP012", "without quotes"),
         ({"Source": "a", "Detail": {"raw": "${bytes(topic)}"}}, "MAP012", "base64.encode"),
         ({"Source": "a", "Detail": {"wait": "${duration('1s')}"}}, "MAP012", "string(…)"),
-        ({"Source": "a", "Attributes": "a"}, "MAP012", "a map"),
+        ({"Source": "a", "Attributes": "a"}, "MAP012", "write a map of keys: {name: …}"),
+        ({"Source": "a", "Body": 5}, "MAP012", "put it under a name"),
+        ({"Source": "a", "Body": "${value.lines.map(l, l.id)}"}, "MAP012", "a JSON object, not a list"),
+        ({"Source": "a", "Body": {"raw": "${bytes(topic)}"}}, "MAP012", "base64.encode"),
+        ({"Source": "a", "Names": {"x": 5}}, "MAP012", "`Names.x` takes a string, not an int (quote it)"),
+        ({"Source": "a", "Names": {"x": "${offset}"}}, "MAP012", "string(…)"),
+        ({"Source": "a", "Names": {"x": "abcdef"}}, "MAP013", "`Names.x` takes 5 characters"),
+        ({"Source": "a", "Numbers": {"x": "5"}}, "MAP012", "leave the quotes out"),
+        ({"Source": "a", "Count": "${millis(timestamp)}"}, "MAP012", "epochMillis(…)"),
+        ({"Source": "a", "Channel": "PUHS"}, "MAP016", "did you mean PUSH? one of PUSH, SMS"),
+        ({"Source": "a", "Channel": ""}, "MAP016", "(one of PUSH, SMS)"),
+        ({"Source": "a", "Bus": "a bus"}, "MAP016", "for example orders"),
+        ({"Source": "a", "Bus": "orders\n"}, "MAP016", "for example orders"),
+        ({"Source": "a", "Country": "Norway"}, "MAP016", "write it in the form [A-Z]{2}"),
     ],
 )
 def test_a_map_that_does_not_fit_the_target_is_refused(tree: dict[str, Any], code: str, word: str) -> None:
