@@ -2,11 +2,13 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
+from ruamel.yaml import YAML
 
 from connector.load import compiled, load
 from connector.resolve import resolved
@@ -18,10 +20,15 @@ _ROOT: Final = Path(__file__).parents[2]
 _SCHEMA: Final = _ROOT / "docs" / "connector.schema.json"
 _CONFIGS: Final = sorted((_ROOT / "config").glob("*.yaml"))
 _PAGES: Final = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
-_FENCE: Final = re.compile(r"^(?P<indent> *)```yaml\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
-_BLOCKS: Final = [
-    (page, found["text"]) for page in _PAGES for found in _FENCE.finditer(page.read_text(encoding="utf-8"))
-]
+_FENCE: Final = re.compile(r"^( *)```yaml(?P<word>.*)\n(?P<text>(?:.*\n)*?)\1```$", re.MULTILINE)
+_FENCED: Final = [(page, found) for page in _PAGES for found in _FENCE.finditer(page.read_text(encoding="utf-8"))]
+_BLOCKS: Final = [(page, found["text"]) for page, found in _FENCED if not found["word"]]
+_FRAGMENTS: Final[dict[Path, list[str]]] = {}
+for _page, _found in _FENCED:
+    if _found["word"] == " fragment":
+        _FRAGMENTS.setdefault(_page, []).append(textwrap.dedent(_found["text"]))
+_RUN_BY_OTHERS: Final = {" map", " match", " recipe", " sandbox"}
+"""Words after ```yaml whose blocks the tests of their own pages run."""
 
 
 def _errors(tree: Any) -> list[str]:
@@ -73,6 +80,33 @@ def test_a_whole_config_in_the_docs_passes_check(page: Path, text: str, tmp_path
     file = tmp_path / "config.yaml"
     file.write_text(text)
     assert [str(problem) for problem in compiled(load([file], {})).errors] == [], page
+
+
+@pytest.mark.parametrize("page", _FRAGMENTS, ids=lambda page: page.name)
+def test_the_fragments_of_a_page_make_a_config_together(page: Path, tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "kafka": {"bootstrap_servers": "localhost:9092", "group_id": "docs"},
+        "unrouted": "skip",
+        "dead_letters": {"topic": "docs.dead"},
+    }
+    maps: list[Any] = []
+    for text in _FRAGMENTS[page]:
+        fragment = YAML(typ="safe", pure=True).load(text)
+        maps += [fragment.pop("map")] if "map" in fragment else []
+        assert _errors(fragment) == [], text
+        config |= fragment
+    config.setdefault("targets", {"orders-bus": {"type": "eventbridge", "region": "eu-west-1"}})
+    config.pop("tests", None)  # they name routes of the reader's
+    config.setdefault("routes", [{"name": f"map-{number}", "map": made} for number, made in enumerate(maps)])
+    config["routes"] = [{"topics": ["t"], "targets": list(config["targets"]), **route} for route in config["routes"]]
+    file = tmp_path / "config.yaml"
+    file.write_text(json.dumps(config))
+    wanting = {"routes"} if not config["routes"] else set()
+    assert [str(problem) for problem in compiled(load([file], {})).errors if problem.path not in wanting] == []
+
+
+def test_every_block_of_the_docs_is_run_by_a_test() -> None:
+    assert {found["word"] for _, found in _FENCED} <= {"", " fragment", *_RUN_BY_OTHERS}
 
 
 def test_the_readme_shows_a_whole_config() -> None:
