@@ -145,8 +145,9 @@ number beyond what the target's field takes.""",
     "DivideByZero": """An int is divided by zero.
 Write the choice: value.n == 0 ? 0 : value.sum / value.n. Doubles divide by IEEE 754 and never fail.""",
     "TooLarge": """Too large, for an expression or for the target.
-An expression may make values of 16 Mi elements and run loops inside each other for five million steps. A target takes
-what its service takes; `connector try` prints the size and the limit. Map less of the record.""",
+An expression may make values of 16 Mi elements and run loops inside each other for five million steps; `each` may make
+10,000 events of a record. A target takes what its service takes: `connector try` prints the size and the limit. Map
+less of the record.""",
     "TooDeep": """Lists and maps nest too deep to be compared or written.
 Map a part of the record, or write it as text: json.encode(…) of what is inside.""",
     "TooLong": """A text has more characters than the target's field takes.

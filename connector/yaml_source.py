@@ -207,9 +207,8 @@ class _Document:
     def _trap(lines: Sequence[str], message: str) -> str:
         """The usual reason, where a line shows one."""
         if any("${" in line for line in lines[-3:]):
-            return (
-                "put quotes around the whole value with ${…}: YAML reads `: `, ` #`, `{`, `}` and `,` in it for itself"
-            )
+            signs = '`: `, ` #`, `"`, `{`, `}` and `,`'
+            return f"put single quotes around the whole value with ${{…}}: YAML reads {signs} in it for itself"
         if any(re.search(r":\s+!(?!env\b|file\b|sub\b)", line) for line in lines[-1:]):
             return "put quotes around an expression that begins with `!`: YAML takes it for a tag"
         if "\\t" in message or any("\t" in line[: len(line) - len(line.lstrip())] for line in lines[-1:]):

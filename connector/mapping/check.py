@@ -223,7 +223,10 @@ class Checker:
             node.slot = node.name
             return self.names[node.name]
         if node.name in EACH_NAMES:
-            self.say("CEL016", node.at, f"`{node.name}` is there only where the route has `each`", "add each: ${…}")
+            message = f"`{node.name}` is there only in the map of a route with `each`"
+            self.say(
+                "CEL016", node.at, message, "add each: ${…}; what leaves elements out goes there, list.filter(x, …)"
+            )
         elif node.name in FUNCTIONS or node.name in NAMESPACES:
             self.say("CEL010", node.at, f"`{node.name}` is a function, not a value", "call it")
         else:

@@ -36,6 +36,8 @@ LARGEST: Final = 16 * 2**20
 """Characters, bytes or elements of one value made by an expression."""
 LONGEST_INT: Final = 8192
 """Bits of an integer made by an expression."""
+MOST_EVENTS: Final = 10_000
+"""Elements of `each`: a record's events are in memory together, and a record of 1 MB could ask for half a million."""
 STEPS: Final = 5_000_000
 """Steps that loops inside each other may take for one record: a second or so."""
 
@@ -290,9 +292,13 @@ def elements(target: Any) -> list[Any]:
 
 
 def listed(value: Any) -> list[Any]:
-    """What `each` goes through: a list, and nothing else."""
+    """What `each` goes through: a list, and not one too long."""
     if type(value) is not list:
         raise Fault("WrongType", f"each needs a list, not {word(value)}")
+    if len(value) > MOST_EVENTS:
+        raise Fault(
+            "TooLarge", f"each makes one event per element, {MOST_EVENTS} at most, and the list has {len(value)}"
+        )
     return value
 
 

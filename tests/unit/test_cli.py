@@ -112,7 +112,7 @@ def test_run_of_a_wrong_config_consumes_nothing_and_ends_with_78(tmp_path: Path)
     assert code == 78
     assert out == ""
     assert "orders.yaml:1:9: CFG002" in err
-    assert "put quotes around" in err
+    assert "put single quotes around" in err
 
 
 def test_a_missing_file_is_bad_config_and_no_traceback(tmp_path: Path) -> None:

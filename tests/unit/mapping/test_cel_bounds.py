@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.mapping import MappingFailed, Problem, compile_condition, compile_map
+from connector.mapping import MappingFailed, Problem, compile_condition, compile_each, compile_map
 from connector.mapping.check import TOP, Checker
 from connector.mapping.emit import Emitter, Expression
 from connector.mapping.lex import Mistake
-from connector.mapping.operators import LARGEST
+from connector.mapping.operators import LARGEST, MOST_EVENTS
 from connector.mapping.parse import parse
 from connector.mapping.place import Place
-from tests.unit.mapping.cel import VARS, evaluate, failure, locate, outcome
+from tests.unit.mapping.cel import VARS, evaluate, failure, locate, names, outcome
 from tests.unit.mapping.test_cel_values import RECORD, VALUES
 
 ALLOWED = (
@@ -241,6 +241,16 @@ def test_a_value_that_grows_without_end_is_stopped(expression: str) -> None:
 def test_work_that_grows_with_the_square_of_a_record_is_stopped(expression: str) -> None:
     numbers = list(range(20_000))
     assert failure(expression, {"list": numbers, "same": list(numbers), "text": "a" * 100_000}).code == "TooLarge"
+
+
+def test_each_makes_ten_thousand_events_of_a_record_and_no_more() -> None:
+    report: list[Problem] = []
+    each = compile_each("${value.lines}", ("each",), locate, report, {})
+    assert each is not None, report
+    assert len(each(names({"lines": [1] * MOST_EVENTS}))) == MOST_EVENTS == 10_000
+    with pytest.raises(MappingFailed) as caught:
+        each(names({"lines": [1] * (MOST_EVENTS + 1)}))
+    assert (caught.value.code, "10001" in caught.value.reason) == ("TooLarge", True)
 
 
 def test_a_string_of_ten_megabytes_is_handled() -> None:
