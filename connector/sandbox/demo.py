@@ -1,11 +1,11 @@
-"""Everything on one machine: embedded broker, simulated service, a shop that writes, the daemon; and what it proved."""
+"""All on one machine: embedded broker, simulated services, a shop that writes, the daemon; and what it proved."""
 
 import asyncio
 import os
-import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import orjson
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from rich.console import Console
@@ -24,22 +23,39 @@ from connector.admin import Bound, CannotListen, serve
 from connector.app import App, real_parts
 from connector.load import compiled, load
 from connector.metrics import Metrics
-from connector.model import TopicPartition
 from connector.operate import Operations
 from connector.render import summary, text
 from connector.report import status_of
 from connector.route import Routes, compile_routes
 from connector.sandbox import faults
+from connector.sandbox.arrivals import READERS
 from connector.sandbox.broker import Broker
-from connector.sandbox.eventbridge import Accepted, EventBridge
-from connector.sandbox.generate import TOPIC, Writer, drafts, fate_in_quickstart, fate_unknown
+from connector.sandbox.eventbridge import EventBridge
+from connector.sandbox.faults import Fault
+from connector.sandbox.generate import (
+    MODES,
+    TOPIC,
+    Draft,
+    Writer,
+    drafts,
+    fate_in_everything,
+    fate_in_quickstart,
+    fate_unknown,
+)
+from connector.sandbox.iot_events import IotEvents
 from connector.sandbox.modelled import REGION
-from connector.sandbox.prove import Books, Place, Sent, Verdict, payload_digest
+from connector.sandbox.pinpoint import Pinpoint
+from connector.sandbox.prove import Books, Fate, Sent, Verdict
 from connector.sandbox.sabotage import SABOTAGES, sabotaged
+from connector.sandbox.sandbox import Sandbox
+from connector.sandbox.simulator import PREFIX, Simulator
 from connector.sandbox.table import table
 from connector.sandbox.witness import Look, Witness
 from connector.settings import PATTERN_MARK, AdminSettings, Loaded, NoAuth, Settings
+from connector.targets.aws import AwsSettings
 from connector.targets.eventbridge import EventBridgeSettings
+from connector.targets.iot_events import IotEventsSettings
+from connector.targets.pinpoint import PinpointSettings
 from connector.targets.settings import TargetSettings
 
 _LOOK_EVERY: Final = 0.1
@@ -54,19 +70,35 @@ _RATE: Final = 100.0
 
 _SABOTAGE_RECORDS: Final = 500
 
-_ID: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<offset>\d+)/(?P<route>[^/]+)(/\d+)?")
+_SHOWN: Final = 50
+"""Arrivals of each service that stay for its page; a long run must not keep in it what the books have."""
 
-_CLIMATE: Final = (
-    faults.throttle(times=3, retry_after=0.3),
-    faults.error("ServiceUnavailable", "The simulator takes a rest.", status=503),
-    faults.html(503),
-    faults.refuse("ThrottlingException", probability=0.01, times=None),
-    faults.refuse("InternalFailure", probability=0.01, times=None),
-    faults.slow(0.02, times=None),
-)
+_ANYWHERE: Final = (faults.throttle(times=3, retry_after=0.3), faults.html(503), faults.slow(0.02, times=None))
+_CLIMATE: Final[Mapping[str, tuple[Fault, ...]]] = {
+    "eventbridge": (
+        faults.error("ServiceUnavailable", "The simulator takes a rest.", status=503),
+        faults.refuse("ThrottlingException", probability=0.01, times=None),
+        faults.refuse("InternalFailure", probability=0.01, times=None),
+    ),
+    "iot_events": (
+        faults.error("ServiceUnavailableException", "The simulator takes a rest.", status=503),
+        faults.refuse("ThrottlingException", probability=0.01, times=None),
+        faults.refuse("InternalFailureException", probability=0.01, times=None),
+    ),
+    "pinpoint": (
+        faults.error("InternalServerErrorException", "The simulator takes a rest.", status=500),
+        faults.refuse("429", probability=0.01, times=None),
+        faults.refuse("500", probability=0.01, times=None),
+    ),
+}
 """What goes wrong in every run: some calls throttled, two outages, and of each fifty entries one refused for now."""
 
-_WEATHER: Final = (faults.throttle(times=2), faults.html(503), faults.error("InternalFailure", status=500))
+_WEATHER: Final = (
+    faults.throttle(times=2),
+    faults.html(503),
+    faults.error("InternalFailure", status=500),
+    faults.cut(),
+)
 """What comes and goes while it runs."""
 
 
@@ -78,7 +110,8 @@ class Wish:
     sabotage: str | None
     admin: AdminSettings | None
     seed: int
-    quickstart: bool
+    fate: Callable[[Draft], Fate | None]
+    modes: Mapping[str, str]
 
 
 def demo(
@@ -91,18 +124,20 @@ def demo(
 ) -> int:
     """Run the demo, for ever or for so many records, and print what it proved; return the exit code.
 
-    `sabotage` is a key of SABOTAGES. `all_` asks for every simulated service; so far EventBridge is all. `config` takes
-    the place of the quickstart, `listen` that of its `admin.listen`; broker and AWS endpoints are the simulated ones.
+    `sabotage` is a key of SABOTAGES. `all_` takes the config that sends to every service in place of the quickstart,
+    `config` another one; `listen` takes the place of its `admin.listen`. Broker and services are the simulated ones.
     """
     if sabotage is not None and sabotage not in SABOTAGES:
         return _refuse(f"--sabotage {sabotage}: there is only {', '.join(SABOTAGES)}", 2)
     if records is not None and records < 1:
         return _refuse(f"--records {records}: a run without records proves nothing", 2)
+    if all_ and config is not None:
+        return _refuse("--all and --config: one of them, for --all is a config of its own", 2)
     try:
         admin = None if listen is None else AdminSettings(listen=listen)
     except ValidationError as error:
         return _refuse(f"--listen {listen}: {error.errors()[0]['msg']}", 2)
-    loaded = load([config or quickstart()], os.environ)
+    loaded = load([config or shipped("everything.yaml" if all_ else "quickstart.yaml")], os.environ)
     routes = None if loaded.settings is None else compile_routes(loaded.settings, loaded.locate)[0]
     if routes is None:
         loaded = compiled(loaded)
@@ -112,7 +147,8 @@ def demo(
         sabotage=sabotage,
         admin=admin,
         seed=Random().randrange(1_000_000) if seed is None else seed,
-        quickstart=config is None,
+        fate=fate_unknown if config is not None else fate_in_everything if all_ else fate_in_quickstart,
+        modes=MODES if all_ else {},
     )
     _be_nobody()
     try:
@@ -122,11 +158,11 @@ def demo(
     return _tell(wish, code, verdicts)
 
 
-def quickstart() -> Path:
-    """The config that comes with the package: inside it when installed, beside it in a working tree."""
+def shipped(name: str) -> Path:
+    """A config that comes with the package: inside it when installed, beside it in a working tree."""
     package = Path(__file__).resolve().parents[1]
-    inside = package / "config" / "quickstart.yaml"
-    return inside if inside.exists() else package.parent / "config" / "quickstart.yaml"
+    inside = package / "config" / name
+    return inside if inside.exists() else package.parent / "config" / name
 
 
 def _refuse(why: str, code: int) -> int:
@@ -154,12 +190,13 @@ def _be_nobody() -> None:
 class Show:
     """The daemon between the writer and the witness.
 
-    Invariant: a look reads the group's offsets first, and the dead letters and the service's log after them. So what a
+    Invariant: a look reads the group's offsets first, and the dead letters and the services' logs after them. So what a
     right commit covers is in the books before the commit is.
     """
 
-    def __init__(self, bridge: EventBridge, writer: Writer, witness: Witness, books: Books) -> None:
-        self._bridge = bridge
+    def __init__(self, services: Mapping[str, Simulator], writer: Writer, witness: Witness, books: Books) -> None:
+        self._services = services
+        self._read_to = dict.fromkeys(services, 0)
         self._writer = writer
         self._witness = witness
         self._books = books
@@ -169,8 +206,7 @@ class Show:
     async def look(self) -> Look:
         """Enter into the books what there is to see now."""
         look = await self._witness.look()
-        sent = [_sent(event) for event in self._bridge.accepted]
-        self._bridge.accepted.clear()  # the books have it now, and a long run must not keep it twice
+        sent = [event for name in self._services for event in self._arrived(name)]
         for event in sent:
             self._books.delivered(event)
         for letter in look.buried:
@@ -181,6 +217,14 @@ class Show:
             self._seen = (look.committed, look.ends)
             self._news_at = asyncio.get_running_loop().time()
         return look
+
+    def _arrived(self, name: str) -> list[Sent]:
+        """What a service took since the last look."""
+        service, read_to = self._services[name], self._read_to[name]
+        self._read_to[name] = service.arrived
+        arrived = [READERS[name](one) for one in service.accepted if one.index >= read_to]
+        del service.accepted[:-_SHOWN], service.vanished[:-_SHOWN]
+        return arrived
 
     @property
     def quiet(self) -> bool:
@@ -205,16 +249,15 @@ class Show:
 async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Sequence[Verdict]]:
     """Build everything, run it, take it down in order; the daemon's exit code, and the verdicts."""
     assert loaded.settings is not None  # noqa: S101 - demo() has compiled its routes
-    books = Books()
+    books = Books(wish.modes)
     async with AsyncExitStack() as stack:
-        bridge = await stack.enter_async_context(EventBridge(_buses(loaded.settings), faults=_CLIMATE, seed=wish.seed))
+        services = _services(loaded.settings, wish.seed)
+        sandbox = await stack.enter_async_context(Sandbox(services))
         broker = await stack.enter_async_context(Broker())
-        settings = _pointed(loaded.settings, broker.bootstrap_servers, bridge.url)
+        settings = _pointed(loaded.settings, broker.bootstrap_servers, sandbox.url)
         partitions = await broker.topics(_topic(settings))
         dead = await broker.topics(settings.dead_letters.topic) if settings.dead_letters else ()
-        writer = Writer(
-            broker.bootstrap_servers, partitions, fate_in_quickstart if wish.quickstart else fate_unknown, books.wrote
-        )
+        writer = Writer(broker.bootstrap_servers, partitions, wish.fate, books.wrote)
         stack.push_async_callback(writer.close)
         witness = Witness(broker.bootstrap_servers, settings.kafka.group_id, partitions, dead)
         stack.push_async_callback(witness.close)
@@ -225,16 +268,19 @@ async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Seq
         page = await stack.enter_async_context(_page(app, wish, settings, metrics))
         screen = stack.enter_context(_screen())
         log.configure("warning", "console")
-        show = Show(bridge, writer, witness, books)
+        show = Show(services, writer, witness, books)
         asked = _asked_to_stop()
         if screen is None:
-            _say(f"records {wish.records or 'without end, Ctrl-C stops it'}, seed {wish.seed}, page {page.url}")
+            _say(
+                f"records {wish.records or 'without end, Ctrl-C stops it'}, seed {wish.seed}, page {page.url}, "
+                f"services {sandbox.url}{PREFIX}/"
+            )
         async with asyncio.TaskGroup() as root:
             daemon = root.create_task(app.run(), name="daemon")
             rate = _RATE if wish.records is None else None
             writing = root.create_task(writer.write(drafts(wish.seed), wish.records, rate), name="writer")
             telling = _report(app, books) if screen is None else _draw(screen, app, books, page.url)
-            others = [root.create_task(_weather(bridge), name="weather"), root.create_task(telling, name="screen")]
+            others = [root.create_task(_weather(services), name="weather"), root.create_task(telling, name="screen")]
             await show.watch(daemon, writing, asked)
             writing.cancel()
             app.stop()
@@ -307,20 +353,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-async def _weather(bridge: EventBridge) -> None:
-    for fault in cycle(_WEATHER):
+async def _weather(services: Mapping[str, Simulator]) -> None:
+    """Some fault for some service, now and then, in turn."""
+    for service, fault in zip(cycle(services.values()), cycle(_WEATHER), strict=False):
         await asyncio.sleep(_WEATHER_EVERY)
-        bridge.faults.add(fault)
-
-
-def _sent(event: Accepted) -> Sent:
-    """Whose event this is, by the redelivery id that it carries, and the digest of what it says."""
-    digest = payload_digest(orjson.loads(event.detail))
-    found = next(filter(None, map(_ID.fullmatch, reversed(event.resources))), None)
-    if found is None:
-        return Sent(Place(TopicPartition(f"event {event.event_id} without an id", 0), 0), "", digest)
-    tp = TopicPartition(found["topic"], int(found["partition"]))
-    return Sent(Place(tp, int(found["offset"])), found["route"], digest)
+        service.faults.add(fault)
 
 
 def _topic(settings: Settings) -> str:
@@ -329,12 +366,23 @@ def _topic(settings: Settings) -> str:
     return next(named, TOPIC)
 
 
-def _buses(settings: Settings) -> set[str]:
-    buses = {"default"}
+def _services(settings: Settings, seed: int) -> dict[str, Simulator]:
+    """The simulated services that the targets of a config need, with what its targets name."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
     for target in settings.targets.values():
-        if isinstance(target, EventBridgeSettings):
-            buses |= {name.rpartition("/")[2] for name in (target.event_bus, *target.event_buses)}
-    return buses
+        match target:
+            case EventBridgeSettings():
+                names["eventbridge"] |= {name.rpartition("/")[2] for name in (target.event_bus, *target.event_buses)}
+            case IotEventsSettings():
+                names["iot_events"] |= {name for name in (target.input_name, *target.input_names) if name}
+            case PinpointSettings():
+                names["pinpoint"] |= {name for name in (target.application_id, *target.application_ids) if name}
+    kinds: dict[str, Callable[..., Simulator]] = {
+        "eventbridge": EventBridge,
+        "iot_events": IotEvents,
+        "pinpoint": Pinpoint,
+    }
+    return {kind: kinds[kind](there, faults=(*_ANYWHERE, *_CLIMATE[kind]), seed=seed) for kind, there in names.items()}
 
 
 def _pointed(settings: Settings, servers: str, url: str) -> Settings:
@@ -345,7 +393,9 @@ def _pointed(settings: Settings, servers: str, url: str) -> Settings:
 
 
 def _local(target: TargetSettings, url: str) -> TargetSettings:
-    if not isinstance(target, EventBridgeSettings):
+    if not isinstance(target, AwsSettings):
         return target
-    nobody = dict.fromkeys(("profile", "role_arn", "external_id", "endpoint_id"))
+    nobody = dict.fromkeys(("profile", "role_arn", "external_id"))
+    if isinstance(target, EventBridgeSettings):
+        nobody["endpoint_id"] = None
     return target.model_copy(update={"endpoint_url": url, "region": target.region or REGION, **nobody})

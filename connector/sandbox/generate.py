@@ -70,10 +70,14 @@ class Draft:
     payload: str
 
 
-_DELIVERED_BY: Final = {
-    "order.created": "new-orders",
-    "order.paid": "paid-orders",
-    "order.shipped": "paid-orders",
+_TO_EVENTBRIDGE: Final = {
+    "order.created": {"new-orders"},
+    "order.paid": {"paid-orders"},
+    "order.shipped": {"paid-orders"},
+}
+_ELSEWHERE: Final = {
+    "page.viewed": {"page-views"},
+    "stock.counted": {"stock-levels"},
 }
 _BURIED_BY: Final = {
     "not JSON": DECODE,
@@ -82,14 +86,25 @@ _BURIED_BY: Final = {
     "too large": "paid-orders",
 }
 
+MODES: Final[Mapping[str, str]] = {
+    "new-orders": "eventbridge",
+    "paid-orders": "eventbridge",
+    "stock-levels": "iot_events",
+    "page-views": "pinpoint",
+}
+"""The service that each route of `config/everything.yaml` sends to, and how."""
+
 
 def fate_in_quickstart(draft: Draft) -> Fate:
     """What `config/quickstart.yaml` must make of a draft, said once more and apart from the daemon."""
-    delivered, buried = _DELIVERED_BY.get(draft.kind), _BURIED_BY.get(draft.kind)
-    return Fate(
-        frozenset() if delivered is None else frozenset({delivered}),
-        frozenset() if buried is None else frozenset({buried}),
-    )
+    buried = _BURIED_BY.get(draft.kind)
+    return Fate(frozenset(_TO_EVENTBRIDGE.get(draft.kind, ())), frozenset() if buried is None else frozenset({buried}))
+
+
+def fate_in_everything(draft: Draft) -> Fate:
+    """What `config/everything.yaml` must make of a draft: the same, and what goes to the other services."""
+    fate = fate_in_quickstart(draft)
+    return Fate(fate.delivered | _ELSEWHERE.get(draft.kind, set()), fate.buried)
 
 
 def fate_unknown(draft: Draft) -> Fate | None:
@@ -130,7 +145,8 @@ def _draft(kind: str, rng: Random) -> Draft:
 def _value(kind: str, event_type: str, order: str, rng: Random) -> dict[str, Any]:
     event_id = f"{rng.getrandbits(64):016x}"
     if event_type == "page.viewed":
-        return {"event_id": event_id, "type": event_type, "page": f"/goods/{rng.choice(_GOODS)[0]}"}
+        visitor, page = f"V-{rng.randrange(500):03}", f"/goods/{rng.choice(_GOODS)[0]}"
+        return {"event_id": event_id, "type": event_type, "visitor": visitor, "page": page}
     if event_type == "stock.counted":
         return {"event_id": event_id, "type": event_type, "sku": rng.choice(_GOODS)[0], "on_hand": rng.randrange(500)}
     bought = [(rng.randint(1, 4), *goods) for goods in rng.sample(_GOODS, rng.randint(1, 3))]

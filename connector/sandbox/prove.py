@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -112,7 +112,11 @@ class Books:
     counted from then on, so the books of a long run stay thin; what comes for it later speaks against the run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modes: Mapping[str, str] | None = None) -> None:
+        """`modes` says of routes where and how they send; each mode then gets a claim of its own."""
+        self._modes = modes or {}
+        self._owed_by: Counter[str] = Counter()
+        self._settled_by: Counter[str] = Counter()
         self._written: dict[Place, Written] = {}
         self._delivered: defaultdict[Place, list[Sent]] = defaultdict(list)
         self._buried: defaultdict[Place, list[Sent]] = defaultdict(list)
@@ -127,6 +131,8 @@ class Books:
         """Enter a record that the broker has acknowledged to the generator."""
         self._written[written.place] = written
         self._kinds[written.kind] += 1
+        if written.fate is not None:
+            self._owed_by.update(written.fate.routes)
 
     def delivered(self, sent: Sent) -> None:
         """Enter an event that the service has logged as accepted."""
@@ -173,12 +179,30 @@ class Books:
                 f"{self.written} written = {' + '.join(parts)}",
                 (*nothing, *owed),
             ),
+            *self._by_mode(),
             Verdict("each went where it belongs", f"{len(self._kinds)} kinds of records", (*misplaced, *strangers)),
             Verdict("contents are equal", f"{compared} digests compared", tuple(differing)),
             Verdict("no duplicates", f"{len(repeated) + len(late)} came more than once", (*repeated, *late)),
             self._never_ahead(committed),
             self._to_the_end(ends, committed),
         )
+
+    def _by_mode(self) -> Iterator[Verdict]:
+        """What was due by each mode, held against what came: dead letters count, for they are kept."""
+        settled = self._settled_by + Counter(
+            route for written in self._written.values() for route in self._came(written)
+        )
+        for mode in dict.fromkeys(self._modes.values()):
+            routes = [route for route, its_mode in self._modes.items() if its_mode == mode]
+            due, came = (sum(counts[route] for route in routes) for counts in (self._owed_by, settled))
+            against = () if due == came and due else (f"{due} were due, {came} came",)
+            yield Verdict(f"every record is accounted for in {mode}", f"{came} of {due}", against)
+
+    def _came(self, written: Written) -> frozenset[str]:
+        """The routes that owe something for a record and have brought it."""
+        if written.fate is None:
+            return frozenset()
+        return written.fate.routes & {sent.route for _, side in self._sides(written.place) for sent in side}
 
     def _sides(self, place: Place) -> tuple[tuple[str, list[Sent]], ...]:
         return ("delivered", self._delivered.get(place, [])), ("dead-lettered", self._buried.get(place, []))
@@ -187,10 +211,9 @@ class Books:
         """What this record still owes: an event for each of its routes, delivered or dead-lettered."""
         if written.fate is None:
             return []
-        settled = {sent.route for _, side in self._sides(written.place) for sent in side}
         return [
             f"{written}: neither delivered nor dead-lettered{_by(route)}"
-            for route in sorted(written.fate.routes - settled)
+            for route in sorted(written.fate.routes - self._came(written))
         ]
 
     def _complaints(self, written: Written) -> tuple[list[str], list[str], list[str], list[str]]:
@@ -219,6 +242,7 @@ class Books:
 
     def _count_only(self, written: Written) -> None:
         self._right[self._outcome(written)] += 1
+        self._settled_by.update(self._came(written))
         del self._written[written.place]
         for side in (self._delivered, self._buried):
             self._compared += len(side.pop(written.place, ()))

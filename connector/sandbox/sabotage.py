@@ -44,6 +44,9 @@ class _Passes:
         self._inner = inner
         self._calls = 0
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
     @property
     def limits(self) -> Limits:
         """The other one's."""

@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 
+from connector.sandbox.generate import MODES
+
 RECORD: Final = re.compile(r"shop\.orders\.v1\[\d+\]@\d+")
 DEADLINE: Final = 90.0
 
@@ -51,6 +53,28 @@ async def test_a_right_daemon_is_proved_in_every_claim() -> None:
     # Each hundred holds 66 orders that are wanted and 6 broken records; one of five hundred is too large.
     assert "400 written = 264 delivered + 25 dead-lettered + 111 not routed + 0 missing" in output
     assert code == 0
+
+
+async def test_every_mode_of_every_service_is_proved_at_once() -> None:
+    code, output = await demo("--all", "--records", "400", "--seed", "11")
+    proved = claims(output)
+    assert {f"every record is accounted for in {mode}" for mode in MODES.values()} <= set(proved)
+    assert [claim for claim, holds in proved.items() if not holds] == []
+    assert code == 0
+
+
+async def test_a_daemon_that_drops_is_refused_in_a_mode_too() -> None:
+    code, output = await demo("--all", "--records", "300", "--seed", "12", "--sabotage", "drop")
+    proved = claims(output)
+    assert proved["every record is accounted for"] is False
+    assert False in [proved[f"every record is accounted for in {mode}"] for mode in MODES.values()]
+    assert code == 1
+
+
+async def test_all_services_and_a_config_of_ones_own_are_not_asked_for_together(tmp_path: Path) -> None:
+    code, output = await demo("--all", "--config", str(tmp_path / "own.yaml"))
+    assert code == 2
+    assert "--all and --config: one of them" in output
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,21 @@ from typing import Any
 import orjson
 import pytest
 
+from connector.load import load
 from connector.model import TopicPartition
 from connector.sandbox.broker import RETAINED_BYTES, Broker
-from connector.sandbox.generate import Draft, Writer, drafts, fate_in_quickstart, fate_unknown
+from connector.sandbox.demo import shipped
+from connector.sandbox.generate import (
+    MODES,
+    Draft,
+    Writer,
+    drafts,
+    fate_in_everything,
+    fate_in_quickstart,
+    fate_unknown,
+)
 from connector.sandbox.prove import DECODE, Fate, Place, Written, payload_digest
+from connector.settings import Settings
 
 
 def some(kind: str, seed: int = 7) -> Draft:
@@ -88,6 +99,25 @@ def test_no_two_records_have_the_same_content() -> None:
 )
 def test_the_fate_of_each_kind_in_the_quickstart_is_known(kind: str, fate: Fate) -> None:
     assert fate_in_quickstart(some(kind)) == fate
+
+
+def test_every_route_of_the_config_for_all_services_has_a_mode_and_each_mode_gets_records() -> None:
+    routes = {route.name for route in everything().routes}
+    due = Counter(route for draft in islice(drafts(0), 500) for route in fate_in_everything(draft).delivered)
+    assert routes == set(MODES) == set(due)
+
+
+def test_what_the_quickstart_makes_of_a_draft_the_config_for_all_services_makes_too() -> None:
+    for draft in islice(drafts(0), 200):
+        usual, all_of_it = fate_in_quickstart(draft), fate_in_everything(draft)
+        assert usual.delivered <= all_of_it.delivered
+        assert usual.buried == all_of_it.buried
+
+
+def everything() -> Settings:
+    settings = load([shipped("everything.yaml")], {}).settings
+    assert settings is not None
+    return settings
 
 
 async def test_each_record_is_told_with_the_place_where_it_landed() -> None:

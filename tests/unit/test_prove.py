@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from connector.model import Record, TopicPartition
 from connector.sandbox.prove import DECODE, Books, Fate, Place, Sent, Verdict, Written, payload_digest, raw_digest
 
@@ -211,3 +213,34 @@ def test_the_raw_digest_sees_every_byte_the_order_of_headers_and_the_timestamp()
     )
     assert len({raw_digest(one) for one in (record, *others)}) == 7
     assert raw_digest(dataclasses.replace(record, offset=8)) == raw_digest(record)
+
+
+MODES = {"paid": "eventbridge", "audit": "pinpoint"}
+
+
+def by_mode(*sent: Sent, committed: int = 0) -> dict[str, Verdict]:
+    books = Books(MODES)
+    for record in (PAID, UNWANTED):
+        books.wrote(record)
+    for event in sent:
+        books.delivered(event)
+    books.committed({TP: committed})
+    claims = books.verdicts(ends={TP: committed}, committed={TP: committed})
+    return {verdict.claim.removeprefix("every record is accounted for in "): verdict for verdict in claims}
+
+
+@pytest.mark.parametrize("committed", [0, 1])
+def test_each_mode_is_held_against_what_was_due_there_whether_or_not_it_is_committed(committed: int) -> None:
+    whole = by_mode(*SENT, committed=committed)
+    assert [(whole[mode].found, whole[mode].against) for mode in MODES.values()] == [("1 of 1", ()), ("1 of 1", ())]
+
+
+def test_a_mode_that_lacks_a_record_falls_alone() -> None:
+    lacking = by_mode(SENT[0])
+    assert lacking["eventbridge"].holds
+    assert lacking["pinpoint"].against == ("1 were due, 0 came",)
+
+
+def test_a_mode_that_no_record_was_due_in_proves_nothing() -> None:
+    claims = Books({"unused": "fiddler"}).verdicts(ends={}, committed={})
+    assert not next(verdict for verdict in claims if verdict.claim.endswith("fiddler")).holds
