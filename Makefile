@@ -52,7 +52,9 @@ chaos: $(VENV)/.dev ## longer and harder: a thousand seeded worlds, then process
 
 image: ## build the container image (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is not on the PATH; install it, or build deploy/Dockerfile elsewhere" >&2; exit 2; }
-	docker build -f deploy/Dockerfile -t connector:$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' connector/__init__.py) .
+	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' connector/__init__.py) && \
+	docker build -f deploy/Dockerfile --build-arg VERSION=$$version \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) -t connector:$$version .
 
 dist: $(VENV)/.dev sbom ## wheel, source, chart, SBOM and their checksums, in dist/
 	$(BIN)/python -m hatchling build -d dist

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
@@ -44,6 +45,14 @@ REFUSED: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         "keda.enabled needs keda.partitions",
     ),
     "a sidecar of nothing": (("--set", "form=sidecar,existingConfigMap=c"), "sidecar.containers"),
+    "a policy for somebody else's pod": (
+        ("-f", str(DEPLOY / "helm" / "values" / "sidecar-native.yaml"), "--set", "networkPolicy.enabled=true"),
+        "networkPolicy would cut off the application",
+    ),
+    "parts with something to scrape": (
+        ("--set", "form=parts,existingConfigMap=c,serviceMonitor.enabled=true"),
+        "form: parts has no pod",
+    ),
     "a misspelled value": (("--set", "existingConfigMap=c,replica=3"), "replica"),
     "a value of the wrong kind": (("--set-string", "existingConfigMap=c,replicas=three"), "replicas"),
     "a native sidecar on an old cluster": (
@@ -164,6 +173,21 @@ def helm_package() -> None:
         helm("lint", Path(folder) / f"connector-{__version__}.tgz", "--quiet", "--set", "existingConfigMap=c")
 
 
+def parent_chart() -> None:
+    """A chart that depends on ours and puts the sidecar into its own pod, as deploy/README.md says."""
+    newest = schemas.KUBERNETES[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "helm"
+        shutil.copytree(DEPLOY / "helm", copy)
+        helm("dependency", "build", copy / "parent")
+        manifest = helm("template", "shop", copy / "parent", "--kube-version", newest)
+    kinds = [document["kind"] for document in YAML(typ="safe").load_all(manifest)]
+    if sorted(kinds) != ["ConfigMap", "Deployment"]:
+        raise Failed(f"it makes {', '.join(kinds)}")
+    flags = ["-strict", "-kubernetes-version", newest, "-schema-location", schemas.location()]
+    said([go_tool("kubeconform"), *flags], stdin=manifest)
+
+
 def kubeconform() -> None:
     for version in schemas.KUBERNETES:
         files = [path for path in sorted(GOLDEN.glob("*.yaml")) if version >= "1.29" or path.stem != "sidecar-native"]
@@ -235,7 +259,13 @@ def compose() -> None:
 
 def yamllint() -> None:
     places = [DEPLOY / "compose.yaml", DEPLOY / "compose", DEPLOY / "prometheus", DEPLOY / "helm" / "values"]
-    places += [CHART / "values.yaml", CHART / "Chart.yaml", ALERTS, ROOT / ".github"]
+    places += [
+        DEPLOY / "helm" / "parent" / "values.yaml",
+        CHART / "values.yaml",
+        CHART / "Chart.yaml",
+        ALERTS,
+        ROOT / ".github",
+    ]
     said([python_tools() / "yamllint", "--strict", "-c", DEPLOY / "yamllint.yaml", *places])
 
 
@@ -297,6 +327,7 @@ def checks() -> list[Check]:
         Check("helm", go("helm"), f"template, {shapes}, against deploy/manifests", golden),
         Check("helm", go("helm"), f"{len(REFUSED)} mistakes are refused", refusals),
         Check("helm", go("helm"), "package", helm_package),
+        Check("helm", go("helm"), "a chart that depends on ours", parent_chart),
         Check("kubeconform", go("kubeconform"), f"the manifests, Kubernetes {newest}", kubeconform),
         Check("keda", tools.KEDA[1].removeprefix("v"), "the parameters of the Kafka trigger", keda_trigger),
         Check("promtool", go("promtool"), "check rules", promtool_rules),
@@ -334,28 +365,36 @@ def main() -> int:
         return 0
     if asked.update:
         update()
-    in_ci = os.environ.get("CI") == "true"
-    outcomes = {"ran": 0, "skipped": 0, "FAILED": 0}
+    wanted = [check for check in checks() if not asked.only or check.tool in asked.only]
+    return run_all(wanted, in_ci=os.environ.get("CI") == "true")
+
+
+def run_all(checks: Sequence[Check], *, in_ci: bool) -> int:
+    """Run checks one after the other and print what became of each; 1 where one failed."""
+    outcomes: Counter[str] = Counter()
     trouble: list[str] = []
-    for check in checks():
-        if asked.only and check.tool not in asked.only:
-            continue
+    for check in checks:
         began = time.monotonic()
-        outcome = "ran"
-        try:
-            check.run()
-        except Unavailable as error:
-            outcome = "skipped" if check.skippable or not in_ci else "FAILED"
-            trouble.append(f"{check.tool} ({check.what}): {error}")
-        except Failed as error:
-            outcome = "FAILED"
-            trouble.append(f"{check.tool} ({check.what}): {error}")
+        outcome, words = judge(check, in_ci=in_ci)
         outcomes[outcome] += 1
+        if words:
+            trouble.append(f"{check.tool} ({check.what}): {words}")
         seconds = time.monotonic() - began
         print(f"{check.tool:<15} {check.version:<12} {outcome:<8} {seconds:6.1f} s  {check.what}", flush=True)
     print("\n" + "\n\n".join(trouble) if trouble else "")
     print(f"deploy-check: {outcomes['ran']} ran, {outcomes['FAILED']} failed, {outcomes['skipped']} skipped")
     return 1 if outcomes["FAILED"] else 0
+
+
+def judge(check: Check, *, in_ci: bool) -> tuple[str, str]:
+    """What became of a check (ran, skipped or FAILED), and why not. In CI a check that cannot run has failed."""
+    try:
+        check.run()
+    except Unavailable as error:
+        return "skipped" if check.skippable or not in_ci else "FAILED", str(error)
+    except Failed as error:
+        return "FAILED", str(error)
+    return "ran", ""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.sizing import EVENTBRIDGE_CALLS, SERVICES, Load, Need, main, quota_of, size
@@ -32,6 +32,7 @@ loads = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(loads)
 def test_nobody_is_asked_to_carry_more_than_what_is_left_beside_the_spare(load: Load) -> None:
     need = size(load)
@@ -42,6 +43,7 @@ def test_nobody_is_asked_to_carry_more_than_what_is_left_beside_the_spare(load: 
     assert need.partitions % need.members == 0
 
 
+@settings(deadline=None)
 @given(loads)
 def test_a_call_takes_what_the_service_takes_and_all_calls_together_take_every_event(load: Load) -> None:
     need = size(load)
@@ -51,6 +53,7 @@ def test_a_call_takes_what_the_service_takes_and_all_calls_together_take_every_e
     assert math.isclose(need.calls * need.entries_per_call, need.events, abs_tol=1e-9)
 
 
+@settings(deadline=None)
 @given(loads, st.floats(1.0, 10.0))
 def test_more_records_never_need_less(load: Load, times: float) -> None:
     little, much = size(load), size(replace(load, records=load.records * times))

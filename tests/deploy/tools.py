@@ -68,12 +68,13 @@ def run(
     )
 
 
-def go_missing() -> str:
-    """Why Go's tools cannot be built here, in one sentence; empty when they can."""
+def go_missing(path: str | None = None) -> str:
+    """Why Go's tools cannot be built here, in one sentence; empty when they can. `path` is PATH by default."""
     cure = f"install Go {GO_AT_LEAST[0]}.{GO_AT_LEAST[1]} or newer (https://go.dev/dl) and run make deploy-check again"
-    if shutil.which("go") is None:
+    command = shutil.which("go", path=path)
+    if command is None:
         return f"there is no go on the PATH: {cure}"
-    said = run(["go", "env", "GOVERSION"]).stdout.strip().removeprefix("go")
+    said = run([command, "env", "GOVERSION"]).stdout.strip().removeprefix("go")
     numbers = [int(part) for part in said.split(".")[:2] if part.isdigit()]
     return "" if tuple(numbers) >= GO_AT_LEAST else f"go is {said or 'of an unknown version'}: {cure}"
 

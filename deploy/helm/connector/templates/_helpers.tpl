@@ -77,8 +77,7 @@ ports:
 {{/*
 The daemon as a container of somebody else's pod. It has no readiness probe, so that a held lane or a slow Kafka never
 takes the application out of service, and no startup probe, so that the application never waits for it.
-A chart that depends on this one writes into its own pod, after (native) or before the last of its own containers:
-  initContainers: [{{ "{{" }} include "connector.sidecar" .Subcharts.connector {{ "}}" }}]
+For a chart that depends on this one (form: parts): deploy/helm/parent shows how.
 */}}
 {{- define "connector.sidecar" -}}
 {{ include "connector.daemon" . }}
@@ -116,8 +115,11 @@ livenessProbe:
 {{- if and (eq .Values.form "sidecar") .Values.sidecar.native (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
 {{- fail "sidecar.native needs Kubernetes 1.29: set sidecar.native=false" -}}
 {{- end -}}
-{{- if and (eq .Values.form "sidecar") .Values.networkPolicy.enabled -}}
-{{- fail "networkPolicy with form: sidecar would cut off the application too: write the pod's policy yourself" -}}
+{{- if and (ne .Values.form "deployment") .Values.networkPolicy.enabled -}}
+{{- fail "networkPolicy would cut off the application of the pod too: write its policy yourself, or take form: deployment" -}}
+{{- end -}}
+{{- if and (eq .Values.form "parts") (or .Values.keda.enabled .Values.serviceMonitor.enabled) -}}
+{{- fail "form: parts has no pod to scale or to scrape: your own chart scales its pods and names their port `connector`" -}}
 {{- end -}}
 {{- if .Values.keda.enabled -}}
 {{- if not (and .Values.kafka.bootstrapServers .Values.kafka.groupId) -}}
