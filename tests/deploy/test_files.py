@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ VALUES = sorted((DEPLOY / "helm" / "values").glob("*.yaml"))
 MANIFESTS = sorted((DEPLOY / "manifests").glob("*.yaml"))
 
 
+@cache
 def read(path: Path) -> Any:
     return YAML(typ="safe").load(path.read_text())
 
 
+@cache
 def documents(path: Path) -> list[Any]:
     return [each for each in YAML(typ="safe").load_all(path.read_text()) if each]
 
