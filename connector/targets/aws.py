@@ -262,6 +262,8 @@ def session(settings: AwsSettings) -> aioboto3.Session:
 
 def _core(settings: AwsSettings) -> AioSession:
     core = get_session()
+    # botocore itself reads AWS_DEFAULT_REGION alone; AWS's other SDKs, and what runs pods and tasks, say AWS_REGION.
+    core.session_var_map["region"] = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
     for name, value in (("profile", settings.profile), ("region", settings.region)):
         if value is not None:
             core.set_config_variable(name, value)

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -368,6 +371,27 @@ async def test_a_role_that_cannot_be_assumed_is_never_the_fault_of_an_entry(
         assert sandbox.calls == 0
     assert isinstance(outcome, Refusal)
     assert (outcome.code, verdict(outcome)) == (code, meaning)
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "region"),
+    [
+        ({"AWS_REGION": "eu-north-1"}, {}, "eu-north-1"),
+        ({"AWS_DEFAULT_REGION": "eu-south-1"}, {}, "eu-south-1"),
+        ({"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "eu-south-1"}, {}, "eu-north-1"),
+        ({"AWS_REGION": "eu-north-1"}, {"region": "eu-west-1"}, "eu-west-1"),
+    ],
+)
+def test_the_region_comes_from_the_settings_else_from_the_environment(
+    environment: dict[str, str], settings: dict[str, str], region: str, tmp_path: Path
+) -> None:
+    told = (
+        "from connector.targets.aws import AwsSettings, session\n"
+        f"print(session(AwsSettings.model_validate({ ({'type': 'eventbridge'} | settings)!r})).region_name)"
+    )
+    clean = {"PATH": os.environ["PATH"], "AWS_CONFIG_FILE": str(tmp_path / "none"), **environment}
+    said = subprocess.run([sys.executable, "-c", told], env=clean, stdout=subprocess.PIPE, timeout=60, check=True)
+    assert said.stdout.decode().strip() == region
 
 
 def test_the_settings_of_role_and_region_reach_the_session() -> None:
