@@ -164,7 +164,7 @@ class EventBridge:
     def __init__(self, name: str, settings: EventBridgeSettings, *, sessions: Sessions = session) -> None:
         self.name = name
         self._settings = settings
-        self._service = Service("events", settings, sessions=sessions)
+        self._service = Service("events", settings, sessions=sessions, as_written=True)
         self._codes = {code: OVERRIDES[word] for code, word in settings.codes.items()}
         self._buses = tuple(dict.fromkeys((settings.event_bus, *settings.event_buses)))
         self._endpoint = {} if settings.endpoint_id is None else {"EndpointId": settings.endpoint_id}

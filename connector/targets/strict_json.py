@@ -20,6 +20,11 @@ INT64: Final = range(-(2**63), 2**63)
 _QUICK_LEVELS: Final = 200
 """Below this depth the C encoder may recurse; orjson itself stops at 254."""
 
+_LONG: Final = re.compile(rb"\d{19}")
+"""Digits of which an integer beyond 64 bits has at least as many; within a text they only cost a second look."""
+
+_PLAIN: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
 _TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*")([ \t\n\r]*:)?|[{}\[\]]|-?[0-9][0-9.eE+-]*', re.DOTALL)
 
 
@@ -39,6 +44,8 @@ def parse(text: str | bytes) -> dict[str, Any]:
     Raises:
         Flaw: NotUTF8, MalformedJson, NotAnObject, DuplicateKey, NotFinite, IntegerOutOfRange or TooDeep.
     """
+    if (quick := _parse_canonical(text)) is not None:
+        return quick
     if isinstance(text, bytes):
         try:
             text = text.decode()
@@ -56,11 +63,46 @@ def encode(value: Any) -> str:
     Raises:
         Flaw: NotUTF8, NotFinite, IntegerOutOfRange, TooDeep or WrongType, with its place.
     """
+    if (quick := _encode_everyday(value)) is not None:
+        return quick
     levels = _inspect(value)
     try:
         return (_dump(value) if levels <= _QUICK_LEVELS else _dump_deep(value)).decode()
     except TypeError:  # after _inspect only half of a surrogate pair is left to refuse
         raise Flaw("NotUTF8", "holds text that is not valid Unicode") from None
+
+
+def _parse_canonical(text: str | bytes) -> dict[str, Any] | None:
+    """Read an object that orjson would write the very same way, None for any other text.
+
+    What comes back the same has no key twice, no number that lost a digit or was cut to infinity, and no more levels
+    than orjson writes, so only an integer between 63 and 64 bits could be wrong with it.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    try:
+        value = orjson.loads(data)
+        same = type(value) is dict and orjson.dumps(value) == data
+    except ValueError:
+        return None
+    except TypeError:  # deeper than orjson writes
+        return None
+    return value if same and not _LONG.search(data) else None
+
+
+def _encode_everyday(value: Any) -> str | None:
+    """Write a value that holds nothing unusual, None for any other.
+
+    orjson refuses by itself what JSON does not have, but for three things: it writes NaN and Infinity as null, takes
+    integers of up to 64 bits without a sign, and times without a zone. So times are left to `_inspect`, long numbers
+    too, and a null must be one in the value as well.
+    """
+    try:
+        data = orjson.dumps(value, option=_PLAIN)
+    except TypeError:
+        return None
+    if _LONG.search(data) or (b"null" in data and orjson.loads(data) != value):
+        return None
+    return data.decode()
 
 
 def _parse_quick(text: str) -> Any:

@@ -70,6 +70,7 @@ def test_a_target_knows_the_model_and_no_other_target(name: str) -> None:
         "connector.targets.contract",
         "connector.targets.settings",
         "connector.targets.aws",
+        "connector.targets.lean",
         "connector.targets.strict_json",
     }
     allowed = {"connector.model", "connector.targets", *shared}
