@@ -1,13 +1,47 @@
 """Where a character of a YAML scalar stands in its file, whatever way the scalar is written."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 from connector.mapping.problem import Locate, Path, Position
 
 _ESCAPE: Final = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\r?\n[ \t]*|.)", re.DOTALL)
+_FOLD: Final = re.compile(r"[ \t]*\r?\n[ \t\r\n]*")
+
+
+class _Source:
+    """One file. A scalar of it is followed character by character, once, as far as anybody asks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.lines = text.split("\n")
+        self.starts = list(accumulate((len(line) + 1 for line in self.lines), initial=0))
+        self.followed: dict[int, list[int]] = {}
+
+    def place(self, line: int, column: int, offset: int) -> tuple[int, int]:
+        """Line and column, from 0, of the character at `offset` of the scalar that begins at `line` and `column`.
+
+        Plain and quoted scalars are followed character by character, block scalars line by line; where a folded text
+        cannot be followed, the answer is the nearest line.
+        """
+        style = self.lines[line][column : column + 1]
+        if style in ("|", ">"):
+            # A scalar's character stands at most so many lines below its beginning, but for runs of empty lines.
+            below, found = _block(self.lines[line : line + offset + 100], offset, folded=style == ">")
+            return line + below, found
+        at = self._follow(self.starts[line] + column, style if style in ("'", '"') else "", offset)
+        found = bisect_right(self.starts, at) - 1
+        return found, at - self.starts[found]
+
+    def _follow(self, begin: int, quote: str, offset: int) -> int:
+        places = self.followed.setdefault(begin, [begin + len(quote)])
+        while len(places) <= offset and places[-1] < len(self.text):
+            places.append(_next(self.text, places[-1], quote))
+        return places[min(offset, len(places) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +50,7 @@ class Places:
 
     locate: Locate
     texts: Mapping[str, str]
-    _lines: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _sources: dict[str, _Source] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, path: Path) -> Position:
         return self.locate(path)
@@ -26,32 +60,10 @@ class Places:
         start = self.locate(path)
         if start.file not in self.texts:
             return start
-        if start.file not in self._lines:
-            self._lines[start.file] = self.texts[start.file].split("\n")
-        # A scalar's character stands at most so many lines below its beginning, but for runs of empty lines.
-        lines = self._lines[start.file][start.line - 1 : start.line + offset + 100]
-        line, column = position(lines, start.column - 1, offset)
-        return Position(start.file, start.line + line, column + 1)
-
-
-def position(lines: list[str], column: int, offset: int) -> tuple[int, int]:
-    """Line and column, from 0, of the character at `offset` of the scalar that begins in the first line at `column`.
-
-    Plain and quoted scalars are followed character by character, block scalars line by line; where a folded text
-    cannot be followed, the answer is the nearest line.
-    """
-    style = lines[0][column : column + 1]
-    if style in ("|", ">"):
-        return _block(lines, offset, folded=style == ">")
-    text = "\n".join(lines)
-    quote = style if style in ("'", '"') else ""
-    at = column + len(quote)
-    for _ in range(offset):
-        if at >= len(text):
-            break
-        at = _next(text, at, quote)
-    before = text[:at]
-    return before.count("\n"), at - (before.rfind("\n") + 1)
+        if start.file not in self._sources:
+            self._sources[start.file] = _Source(self.texts[start.file])
+        line, column = self._sources[start.file].place(start.line - 1, start.column - 1, offset)
+        return Position(start.file, line + 1, column + 1)
 
 
 def _next(text: str, at: int, quote: str) -> int:
@@ -60,7 +72,7 @@ def _next(text: str, at: int, quote: str) -> int:
         return at + 2
     if quote == '"' and text[at] == "\\" and (found := _ESCAPE.match(text, at)):
         return found.end()
-    blank = re.compile(r"[ \t]*\r?\n[ \t\r\n]*").match(text, at)
+    blank = _FOLD.match(text, at)
     # A line break inside a flow scalar folds with the indentation around it into one space.
     return blank.end() if blank else at + 1
 

@@ -10,6 +10,9 @@ from connector.decode import DECODERS, Undecodable, decode_headers
     [
         ("json", b'{"a": [1, 2.5, null, true, "\xc3\xa9"]}', {"a": [1, 2.5, None, True, "é"]}),
         ("json", b"7", 7),
+        ("json", b'{"a": 1, "a": 2}', {"a": 2}),
+        ("json", b"[18446744073709551615, -9223372036854775808]", [2**64 - 1, -(2**63)]),
+        ("json", b"18446744073709551616", 2.0**64),
         ("string", b"caf\xc3\xa9", "café"),
         ("bytes", b"\xff\x00", "/wA="),
         ("bytes", b"", ""),
