@@ -7,9 +7,10 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -78,33 +79,36 @@ def check(
 ) -> None:
     """Every mistake of a config at once; nothing is consumed or sent."""
     loaded = compiled(load(paths, os.environ))
-    if format is Format.json:
-        typer.echo(machine(loaded))
-    elif loaded.problems:
-        typer.echo(f"{text(loaded)}\n\n{summary(loaded.problems)}")
-    if loaded.errors or loaded.settings is None:
-        raise typer.Exit(BAD_CONFIG)
+    sound = not loaded.errors and loaded.settings is not None
     if format is Format.text:
+        typer.echo("\n\n".join(_told(loaded)))
+    asked = _ask(loaded) if online and sound else None
+    if format is Format.json:
+        typer.echo(machine(loaded, asked))
+    elif asked is not None:
+        typer.echo("\n".join(asked["failures"]) or "online: Kafka and every target answered")
+        for warning in asked["warnings"]:
+            typer.echo(f"warning: {warning}")
+    if not sound:
+        raise typer.Exit(BAD_CONFIG)
+    if asked is not None and not asked["ok"]:
+        raise typer.Exit(FAILED)
+
+
+def _told(loaded: Loaded) -> Iterator[str]:
+    if loaded.problems:
+        yield f"{text(loaded)}\n\n{summary(loaded.problems)}"
+    if loaded.settings is not None and not loaded.errors:
         routes = counted(len(loaded.settings.routes), "route")
-        targets = counted(len(loaded.settings.targets), "target")
-        typer.echo(f"ok: {routes}, {targets}, hash {loaded.hash}")
-    if online:
-        _ask(loaded, format)
+        yield f"ok: {routes}, {counted(len(loaded.settings.targets), 'target')}, hash {loaded.hash}"
 
 
-def _ask(loaded: Loaded, format: Format) -> None:
+def _ask(loaded: Loaded) -> dict[str, Any]:
+    """What Kafka and the targets say: `{"ok", "failures", "warnings"}`."""
     from connector import app
 
     failures, warnings = app.check_online(loaded)
-    if format is Format.json:
-        told = {"ok": not failures, "failures": failures, "warnings": warnings}
-        typer.echo(json.dumps({"online": told}, ensure_ascii=False, indent=2))
-    else:
-        typer.echo("\n".join(failures) if failures else "online: Kafka and every target answered")
-        for warning in warnings:
-            typer.echo(f"warning: {warning}")
-    if failures:
-        raise typer.Exit(FAILED)
+    return {"ok": not failures, "failures": failures, "warnings": warnings}
 
 
 @cli.command("try")

@@ -19,13 +19,13 @@ def text(loaded: Loaded) -> str:
     return "\n\n".join(_paragraph(problem, loaded.texts) for problem in loaded.problems)
 
 
-def machine(loaded: Loaded) -> str:
-    """All problems as one JSON object: `{"ok", "hash", "problems": [{code, level, file, line, …}]}`."""
-    return json.dumps(
-        {"ok": not loaded.errors, "hash": loaded.hash, "problems": [_fields(problem) for problem in loaded.problems]},
-        ensure_ascii=False,
-        indent=2,
-    )
+def machine(loaded: Loaded, asked: Mapping[str, Any] | None = None) -> str:
+    """All problems as one JSON object: `{"ok", "hash", "problems": [{code, level, file, line, …}]}`.
+
+    `asked` is what Kafka and the targets said, where they were asked: `online` then.
+    """
+    told = {"ok": not loaded.errors, "hash": loaded.hash, "problems": [_fields(each) for each in loaded.problems]}
+    return json.dumps(told if asked is None else {**told, "online": dict(asked)}, ensure_ascii=False, indent=2)
 
 
 def summary(problems: Sequence[Problem]) -> str:
