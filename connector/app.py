@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -20,8 +20,10 @@ from connector.admin import CannotListen
 from connector.admin import serve as admin_server
 from connector.assignment import Assignment, Bounds, Share
 from connector.batch import Trigger
+from connector.commit import Split
 from connector.consume import Consumer as KafkaConsumer
 from connector.consume import ask_kafka
+from connector.decode import Unready
 from connector.edge import Drained
 from connector.history import EVERY as SAMPLE_EVERY
 from connector.history import History
@@ -44,7 +46,7 @@ from connector.operate import Operations
 from connector.publish import Lane, Pace
 from connector.report import oldest_age, status_of, totals_of, watch
 from connector.room import Credit
-from connector.route import Failure, Routes, compile_routes
+from connector.route import Failure, Routed, Routes, compile_routes
 from connector.settings import Loaded, Settings
 from connector.standstill import Standstill, Waiting, Why
 from connector.status import Reload, summary
@@ -58,6 +60,9 @@ from connector.targets.settings import TargetSettings
 _GRANT_EVERY: Final = 0.002  # seconds between two grants of room: settles come by the thousand
 _GRANT_EACH: Final = 2e-5  # and a little more for each partition, so that looking at all of them costs little
 _LOOK_EVERY: Final = 0.02  # seconds between two looks at a drain
+_ASK_AGAIN: Final = 1.0  # seconds until a registry is asked again, at first and at most
+_ASK_AT_MOST: Final = 30.0
+REGISTRY_TROUBLE: Final = "SchemaRegistry"
 _STUCK: Final = 60.0  # seconds without a turn of the consumer thread until /livez says so
 _SUMMARY_EVERY: Final = 30.0
 
@@ -100,6 +105,19 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     random: Random = field(default_factory=Random)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A record that is open and waits for a schema, or behind one that does."""
+
+    record: Record
+    epoch: int
+    settle: Settle
+
+
+def _split(settle: Settle, owed: int) -> Sequence[Settle]:
+    return Split(settle, owed).parts
 
 
 class _Watch:
@@ -180,6 +198,9 @@ class App:
             )
         self.history = History()
         self.last_reload: Reload | None = None
+        self._lines: dict[TopicPartition, deque[_Waiting]] = {}  # by partition, while its first record needs a schema
+        self._asked: set[Unready] = set()
+        self._asking: asyncio.Queue[Unready] = asyncio.Queue()
         self._end = asyncio.Event()
         self._paid = asyncio.Event()
         self._confirmed = asyncio.Event()
@@ -222,6 +243,7 @@ class App:
                 tasks = [root.create_task(lane.run(), name=f"lane {lane.name}") for lane in self.lanes.values()]
                 tasks.append(root.create_task(self._commit_always(), name="committer"))
                 tasks.append(root.create_task(self._drain_always(root), name="drains"))
+                tasks.append(root.create_task(self._ask_always(root), name="schemas"))
                 tasks.append(root.create_task(self._sum_up_always(), name="summary"))
                 tasks.append(root.create_task(self._sample_always(), name="history"))
                 consumer.finished.add_done_callback(lambda _: self._end.set())
@@ -339,6 +361,8 @@ class App:
         self.assignment.close(tps)
         self._divide()
         gone = set(tps)
+        for tp in gone:
+            self._lines.pop(tp, None)
         self.standstill.forget(gone)
         for tp in tps:
             if self.lags.pop(tp, None) is not None:
@@ -391,7 +415,56 @@ class App:
 
     def _take(self, share: Share, record: Record, now: float) -> None:
         """Route a record and open it with as many entries as it owes, all before anything else can happen."""
-        routed = self.routes.route(record)
+        line = self._lines.get(record.tp)
+        if line is None:
+            routed = self.routes.route(record)
+            if routed.unready is None:
+                self._give(share, record, routed, lambda owed: share.ledger.open(record, owed, now))
+                return
+            line = self._lines[record.tp] = deque()
+            self._ask(routed.unready)
+        (settle,) = share.ledger.open(record, 1, now)
+        line.append(_Waiting(record, share.ledger.epoch, settle))
+
+    def _ask(self, unready: Unready) -> None:
+        """Have a schema fetched; the records of its partition wait in line until it is here."""
+        if unready not in self._asked:
+            self._asked.add(unready)
+            self._asking.put_nowait(unready)
+
+    async def _ask_always(self, root: asyncio.TaskGroup) -> None:
+        while True:
+            root.create_task(self._fetch(await self._asking.get()), name="schema")
+
+    async def _fetch(self, unready: Unready) -> None:
+        """Ask the registry for a schema until it answers. Its outage is nobody's fault: the records wait."""
+        pause = _ASK_AGAIN
+        while (schemas := self.routes.schemas) is not None and (reason := await schemas.fetch(unready.schema)):
+            if REGISTRY_TROUBLE not in self.troubles:
+                self.trouble(REGISTRY_TROUBLE, f"{reason}; the records that need it wait")
+            await asyncio.sleep(self.parts.random.uniform(pause / 2, pause))
+            pause = min(pause * 2, _ASK_AT_MOST)
+        self._asked.discard(unready)
+        self.recovered(REGISTRY_TROUBLE)
+        for tp in list(self._lines):
+            self._go_on(tp)
+
+    def _go_on(self, tp: TopicPartition) -> None:
+        """Give out the records of a line, in order, as far as their schemas are here."""
+        line, share = self._lines[tp], self.assignment.shares.get(tp)
+        while line and share is not None:
+            waiting = line[0]
+            routed = self.routes.route(waiting.record)
+            if routed.unready is not None:
+                self._ask(routed.unready)
+                return
+            line.popleft()
+            if share.ledger.epoch == waiting.epoch:
+                self._give(share, waiting.record, routed, partial(_split, waiting.settle))
+        del self._lines[tp]
+
+    def _give(self, share: Share, record: Record, routed: Routed, opened: Callable[[int], Sequence[Settle]]) -> None:
+        """Give the events of a record to their lanes; `opened` makes as many settles as there are debts."""
         failures = routed.failures
         for route in routed.matched:
             self.tally.took_route(route)
@@ -407,7 +480,7 @@ class App:
             self.tally.unroutable(record.tp.topic)
             failures.append(self.routes.unrouted(record, self.settings.unrouted))
         owed = [failure for failure in failures if failure.policy != "skip"]
-        settles = iter(share.ledger.open(record, len(ready) + len(owed), now))
+        settles = iter(opened(len(ready) + len(owed)))
         for failure in failures:
             if failure.policy == "skip":
                 if failure.event.route:
@@ -695,6 +768,8 @@ class App:
         if not self.joined:
             return False, "not in the consumer group yet"
         for code, (reason, _) in self.troubles.items():
+            if code == REGISTRY_TROUBLE and self.settings.admin.ready_when_held:
+                continue  # records wait as they do behind a held lane
             return False, f"{code}: {reason}"
         held = [lane.name for lane in self.lanes.values() if lane.held is not None]
         if held and not self.settings.admin.ready_when_held:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from connector.complaints import nearest
 from connector.mapping.problem import Path, Problem, spell
+from connector.schemas import REGISTRY_FORMATS, extra_missing
 from connector.settings import PATTERN_MARK, THE_RECORD, ClusterSettings, RouteSettings, Settings
 from connector.targets.contract import Kind
 from connector.targets.settings import TargetSettings
@@ -71,6 +72,7 @@ def check(parts: Parts, kinds: Mapping[str, Kind], owned: Mapping[str, str]) -> 
     yield from _limits(parts)
     yield from _properties(parts, owned)
     yield from _topic_settings(parts)
+    yield from _formats(parts)
     yield from _maps(parts, kinds)
     yield from _tests(parts)
     yield from _coupled(parts)
@@ -279,6 +281,26 @@ def _topic_settings(parts: Parts) -> Iterator[Problem]:
         close = nearest(topic, [one for one in consumed if not one.startswith(PATTERN_MARK)])
         mend = f"did you mean `{close}`?" if close else "take it out, or consume it in a route"
         yield parts.problem("CFG030", ("topics", topic), "no route consumes this topic", mend)
+
+
+def _formats(parts: Parts) -> Iterator[Problem]:
+    """Formats whose schema stands in a registry need one, and the libraries that read them."""
+    if parts.settings is None:
+        return
+    registry = parts.settings.schema_registry
+    for topic, settings in parts.settings.topics.items():
+        for key, format in (("format", settings.format), ("key_format", settings.key_format)):
+            if format not in REGISTRY_FORMATS:
+                continue
+            path: Path = ("topics", topic, key)
+            if not parts.given(("schema_registry",)):
+                mend = "add schema_registry: {type: confluent, url: …}, or {type: glue}"
+                yield parts.problem("CFG035", path, f"{format} needs a `schema_registry`, and there is none", mend)
+            elif registry is not None and registry.type == "glue" and format == "protobuf":
+                message = "protobuf through AWS Glue cannot be read: Glue serves no descriptors"
+                yield parts.problem("CFG035", path, message, "use a Confluent registry, or format: bytes")
+            elif missing := extra_missing():
+                yield parts.problem("CFG035", path, f"{format} {missing.partition(':')[0]}", missing.partition(": ")[2])
 
 
 def _maps(parts: Parts, kinds: Mapping[str, Kind]) -> Iterator[Problem]:

@@ -51,6 +51,43 @@ class _Payment:
         self._ledger._pay(self._offset, repeated)
 
 
+class _Part:
+    """One of the payments that one debt was split into."""
+
+    __slots__ = ("_paid", "_whole")
+
+    def __init__(self, whole: "Split") -> None:
+        self._whole = whole
+        self._paid = False
+
+    def __call__(self) -> None:
+        if not self._paid:
+            self._paid = True
+            self._whole.pay()
+
+
+class Split:
+    """A debt that was owed before it was known of how many entries it consists.
+
+    Invariant: it is paid when each of its parts was, and each counts once; a debt of no parts is paid at once.
+    """
+
+    __slots__ = ("_left", "_settle", "parts")
+
+    def __init__(self, settle: Settle, parts: int) -> None:
+        self._settle = settle
+        self._left = parts
+        self.parts: tuple[Settle, ...] = tuple(_Part(self) for _ in range(parts))
+        if not parts:
+            settle()
+
+    def pay(self) -> None:
+        """One part was paid."""
+        self._left -= 1
+        if not self._left:
+            self._settle()
+
+
 class Ledger:
     """One assignment of one partition: the offsets really polled, and the entries that each still owes.
 

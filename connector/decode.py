@@ -1,46 +1,52 @@
-"""Bytes become values: json, string, bytes. What cannot be read is a value too, an Undecodable, not an exception."""
+"""Bytes become values. What cannot be read is a value too, an Undecodable; what needs a schema first is an Unready."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from connector.model import FIRST_ID, Headers
+from connector.cloudevents import decode_cloudevent
+from connector.model import FIRST_ID, Headers, Undecodable
 
 
 @dataclass(frozen=True, slots=True)
-class Undecodable:
-    """Why bytes could not be read, in words that hold none of them."""
+class Unready:
+    """Bytes that can be read once this schema of the registry is here."""
 
-    code: str
-    reason: str
-
-
-Decoder = Callable[[bytes], Any]
+    schema: Hashable
 
 
-def _json(data: bytes) -> Any:
+Decoder = Callable[[bytes, Headers], Any]
+"""Bytes and the record's headers to a value, an Undecodable or an Unready. Pure; it never waits."""
+
+
+def _json(data: bytes, headers: Headers) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         return Undecodable("NotJSON", f"not JSON at byte {error.pos} of {len(data)}: {error.msg}")
 
 
-def _string(data: bytes) -> Any:
+def _string(data: bytes, headers: Headers) -> Any:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         return Undecodable("NotUTF8", f"not UTF-8 at byte {error.start} of {len(data)}; set the format to bytes")
 
 
-def _bytes(data: bytes) -> Any:
+def _bytes(data: bytes, headers: Headers) -> Any:
     return base64.b64encode(data).decode("ascii")
 
 
-DECODERS: Final[Mapping[str, Decoder]] = {"json": _json, "string": _string, "bytes": _bytes}
-"""`bytes` gives base64 text, since neither JSON nor a pattern can hold bytes."""
+DECODERS: Final[Mapping[str, Decoder]] = {
+    "json": _json,
+    "string": _string,
+    "bytes": _bytes,
+    "cloudevents": decode_cloudevent,
+}
+"""The formats that need no registry. `bytes` gives base64 text, since neither JSON nor a pattern can hold bytes."""
 
 
 def decode_headers(headers: Headers) -> dict[str, str | None]:

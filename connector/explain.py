@@ -101,6 +101,11 @@ The keys of `expect` are names of routes. What becomes of a record that no route
     "CFG034": """A file of route tests holds more than tests.
 `connector test` reads orders_test.yaml beside orders.yaml, the daemon does not: what else stood in it would count
 in the tests and not in the daemon. Only `tests`, `version` and x-… keys may stand there.""",
+    "CFG035": """A format that cannot be read as the config stands.
+avro, protobuf and json_schema name their schema by an id, so they need `schema_registry` and the extra:
+  pip install 'connector[registry]'
+AWS Glue serves the text of a Protobuf schema, which only a Protobuf compiler reads; a Confluent registry serves its
+descriptor.""",
     "CFG040": """Targets that share partitions share their fate. (A warning.)
 One offset cannot be committed twice: while a target is held, the records it owes keep their partitions from moving on,
 and other targets fed by the same partitions stop as soon as the partition's room is full. For full isolation run one
@@ -122,6 +127,24 @@ order mark and more than 1024 levels are no JSON either.""",
     "NotUTF8": """Bytes that are no UTF-8, or text that cannot become it.
 Of a record's value or key: `format: bytes` (or `key_format: bytes`) gives it as base64 text. Of a target's field: the
 text holds half of a surrogate pair, and the service would refuse the whole call for it.""",
+    "NotFramed": """Bytes that do not begin as the registry's wire format does.
+Confluent's is a zero and four bytes of schema id, AWS Glue's a three, a byte for the compression and sixteen of version
+id. The producer may write plain JSON or Avro without a registry, or another registry is meant in `schema_registry`.""",
+    "UnknownSchema": """The registry has no schema of the id that a record carries.
+The record was written with another registry, or its schema was deleted. Bring the schema back, then replay.""",
+    "OtherFormat": """A record's schema is of another type than the topic's format.
+Set topics: {NAME: {format: …}} to what the schema is: avro, protobuf or json_schema.""",
+    "NotAvro": """Bytes that are not what their Avro schema says.
+They are cut or changed, or the producer wrote them with another schema than the one it named.""",
+    "NotProtobuf": """Bytes that are not what their Protobuf schema says.
+They are cut or changed, or the producer wrote them with another schema than the one it named.""",
+    "NotValid": """JSON that is not what its JSON Schema says.
+The reason names the keyword that fails and the place, without the value. Mend the producer, or its schema.""",
+    "NotCloudEvent": """A record that is no CloudEvent, in a topic whose format is cloudevents.
+Structured: the header content-type is application/cloudevents+json, and the value is the event. Binary: headers
+ce_specversion, ce_id, ce_source and ce_type, and the value is the data.""",
+    "SchemaUnavailable": """The schema registry cannot be asked for a record's schema.
+The daemon waits: the partition stops at the record and asks again, with a growing pause. Nothing is lost.""",
     "Unrouted": """No route takes the record, and `unrouted` is not skip.
 `connector try` says of each route which condition failed. Add a route, one with fallback: true, or unrouted: skip.""",
     "NoRoute": """A dead letter belongs to a route or a topic that the config no longer has.

@@ -57,6 +57,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Undecodable:
+    """Why bytes could not be read, in words that hold none of them."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """What one route made of one record for one target: the target API's parameters by name, in no wire format.
 

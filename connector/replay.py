@@ -8,15 +8,19 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
 from connector.batch import Trigger
+from connector.decode import Unready
 from connector.letters import Letter, NoLetter, Selection, read
 from connector.model import Ack, Batch, Entry, Event, Prepared, Record, TopicPartition, Unpublishable
 from connector.publish import Lane, Pace
+from connector.registry import fetched, fetched_now
 from connector.replayed import Replayed
 from connector.route import Routes
+from connector.schemas import Schemas
 from connector.targets.contract import Target
 
 OPEN: Final = 200
@@ -47,6 +51,7 @@ class Plan:
     code: str = ""
     reason: str = ""
     skipped: bool = False
+    unready: Unready | None = None  # the schema that must be fetched first
 
 
 class Way(Protocol):
@@ -55,6 +60,11 @@ class Way(Protocol):
     @property
     def targets(self) -> Mapping[str, Target]:
         """What is sent to, by name."""
+        ...
+
+    @property
+    def schemas(self) -> Schemas | None:
+        """Where plans find schemas."""
         ...
 
     def plan(self, letter: Letter) -> Plan:
@@ -72,6 +82,7 @@ class ThroughRoutes:
 
     def __init__(self, routes: Routes, targets: Mapping[str, Target]) -> None:
         self.targets: Mapping[str, Target] = targets
+        self.schemas = routes.schemas
         self._routes = routes
 
     def plan(self, letter: Letter) -> Plan:
@@ -79,6 +90,8 @@ class ThroughRoutes:
         if letter.route and letter.route not in self._routes.by_name:
             return Plan(code="NoRoute", reason=f"the config has no route {letter.route} any more")
         routed = self._routes.route(letter.origin)
+        if routed.unready is not None:
+            return Plan(unready=routed.unready)
         skipped = routed.tombstone
         for failure in routed.failures:
             if letter.whole or failure.event.route == letter.route:
@@ -116,6 +129,7 @@ class ToSource:
 
     def __init__(self, routes: Routes, source: Target) -> None:
         self.targets: Mapping[str, Target] = {SOURCES: source}
+        self.schemas = routes.schemas
         self._routes = routes
 
     def plan(self, letter: Letter) -> Plan:
@@ -264,7 +278,7 @@ class Replay:
     async def _go_through(self) -> None:
         remembered = self._clock()
         while not self._over():
-            self._begin()
+            await self._begin()
             room = OPEN - self._open - len(self._waiting)
             for record in await self._member.take(0 if self._give_up_at is not None else max(0, room)):
                 self._look_at(record)
@@ -299,10 +313,13 @@ class Replay:
         else:
             self._waiting.append(letter)
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         while self._waiting and self._give_up_at is None and self._may_go():
             letter = self._waiting.popleft()
             plan = self._way.plan(letter)
+            if plan.unready is not None:
+                reason = await fetched(self._way.schemas, partial(_needed, self._way, letter))
+                plan = _unavailable(reason) if reason else self._way.plan(letter)
             if plan.code:
                 self._leave(letter, plan.code, plan.reason)
             elif not plan.sendings:
@@ -388,6 +405,14 @@ class _Unwatched:
     def called(self, batch: Batch, trigger: Trigger, acks: Sequence[Ack], seconds: float) -> None: ...
 
 
+def _needed(way: Way, letter: Letter) -> Unready | None:
+    return way.plan(letter).unready
+
+
+def _unavailable(reason: str) -> Plan:
+    return Plan(code="SchemaUnavailable", reason=reason)
+
+
 def look(
     records: Iterable[Record],
     memory: Callable[[TopicPartition], Replayed],
@@ -408,7 +433,8 @@ def look(
         elif record.offset in memory(record.tp) and not again:
             result.before += 1
         else:
-            plan = way.plan(letter)
+            reason = fetched_now(way.schemas, partial(_needed, way, letter))
+            plan = _unavailable(reason) if reason else way.plan(letter)
             if plan.code:
                 result.leave(letter.route, plan.code, plan.reason)
             elif not plan.sendings:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from connector.decode import DECODERS, Undecodable, decode_headers
+from connector.cloudevents import decode_cloudevent
+from connector.decode import DECODERS, Decoder, Unready, decode_headers
 from connector.mapping import (
     Locate,
     MappingFailed,
@@ -17,7 +18,9 @@ from connector.mapping import (
     compile_map,
     compile_match,
 )
-from connector.model import FIRST_ID, Event, Record
+from connector.model import FIRST_ID, Event, Headers, Record, Undecodable
+from connector.registry import schemas_of
+from connector.schemas import Schemas
 from connector.settings import RouteSettings, Settings, TopicSettings
 from connector.targets import REGISTRY
 from connector.targets.contract import Kind
@@ -49,12 +52,16 @@ class Failure:
 
 @dataclass(slots=True)
 class Routed:
-    """What became of one record. Nothing in it at all: no route took it (or it is a skipped tombstone)."""
+    """What became of one record. Nothing in it at all: no route took it (or it is a skipped tombstone).
+
+    `unready` is the schema without which the record cannot be read yet; then nothing else is in it.
+    """
 
     matched: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     tombstone: bool = False
+    unready: Unready | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +92,17 @@ class Routes:
     other route of the topic matched or failed.
     """
 
-    def __init__(self, routes: Sequence[Route], topic: Callable[[str], TopicSettings], id_prefix: str = "") -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        topic: Callable[[str], TopicSettings],
+        id_prefix: str = "",
+        schemas: Schemas | None = None,
+    ) -> None:
         self.routes: Final = tuple(routes)
         self.by_name: Final = {route.name: route for route in routes}
+        self.schemas: Final = schemas
+        self._decoders: Mapping[str, Decoder] = {**DECODERS, **(schemas.decoders if schemas is not None else {})}
         self._topic = topic
         self._prefix = id_prefix
         self._of: dict[str, tuple[Route, ...]] = {}
@@ -114,6 +129,9 @@ class Routes:
         if not routes:
             return routed
         names = self.read(record)
+        if isinstance(names, Unready):
+            routed.unready = names
+            return routed
         if isinstance(names, Unread):
             routed.failures.append(self._unread(record, names, routes))
             return routed
@@ -130,17 +148,28 @@ class Routes:
                     break
         return routed
 
-    def read(self, record: Record) -> Names | Unread:
+    def read(self, record: Record) -> Names | Unread | Unready:
         """Decode key, headers and value: what conditions and expressions see of a record."""
         topic, tp = self._topic(record.tp.topic), record.tp
-        value = None if record.value is None else DECODERS[topic.format](record.value)
+        value = self._decoded(record.value, topic.format, record.headers)
         if isinstance(value, Undecodable):
             return Unread("VALUE_CONVERTER", value.code, f"the value is {value.reason}")
-        key = None if record.key is None else DECODERS[topic.key_format](record.key)
+        key = self._decoded(record.key, topic.key_format, record.headers)
         if isinstance(key, Undecodable):
             return Unread("KEY_CONVERTER", key.code, f"the key is {key.reason}")
+        if isinstance(value, Unready):
+            return value
+        if isinstance(key, Unready):
+            return key
         headers = decode_headers(record.headers)
         return Names(tp.topic, tp.partition, record.offset, record.timestamp_ms, key, headers, value)
+
+    def _decoded(self, data: bytes | None, format: str, headers: Headers) -> Any:
+        if data is not None:
+            return self._decoders[format](data, headers)
+        if format == "cloudevents" and any(name.lower().startswith("ce_") for name, _ in headers):
+            return decode_cloudevent(None, headers)  # an event without data is no tombstone of nothing
+        return None
 
     def _unread(self, record: Record, unread: Unread, routes: Sequence[Route]) -> Failure:
         """One failure for a record that cannot be read, not one a route; the strictest policy of them holds."""
@@ -213,7 +242,9 @@ def compile_routes(
     routes = [_compile(settings, i, locate, report, registry) for i in range(len(settings.routes))]
     if any(problem.level == "error" for problem in report):
         return None, report
-    return Routes([route for route in routes if route], settings.topic, settings.kafka.id_prefix), report
+    return Routes(
+        [route for route in routes if route], settings.topic, settings.kafka.id_prefix, schemas_of(settings)
+    ), report
 
 
 def _compile(

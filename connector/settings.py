@@ -140,11 +140,59 @@ class KafkaSettings(ClusterSettings):
     )
 
 
+class ConfluentRegistrySettings(TlsKeys):
+    """A schema registry with Confluent's REST API."""
+
+    type: Literal["confluent"]
+    url: Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/@]+(/\S*)?$")] = Field(
+        description="Address of the registry, for example https://registry:8081"
+    )
+    username: Text | None = Field(None, description="User name, or API key")
+    password: SecretStr | None = Field(None, description="Password, or API secret; best as !env NAME or !file PATH")
+    token: SecretStr | None = Field(None, description="Bearer token, instead of a user and a password")
+    request_timeout: Duration = Field(10.0, gt=0, description="Deadline of fetching one schema with its references")
+
+
+class GlueRegistrySettings(Closed):
+    """AWS Glue Schema Registry, by the usual AWS credentials."""
+
+    type: Literal["glue"]
+    region: str | None = Field(
+        None, pattern=r"^[a-z]{2,}(-[a-z]+)+-\d+$", description="AWS region; AWS_REGION or the profile's by default"
+    )
+    endpoint_url: str | None = Field(
+        None, pattern=r"^https?://[^\s/@]+(/\S*)?$", description="Another address of the service, for local ones"
+    )
+    profile: str | None = Field(None, min_length=1, description="A profile of the AWS config files")
+    role_arn: str | None = Field(
+        None, pattern=r"^arn:aws[\w-]*:iam::\d{12}:role/\S+$", description="A role to assume; renewed before it expires"
+    )
+    external_id: str | None = Field(
+        None, min_length=2, max_length=1224, description="What the role's trust policy asks for, with role_arn"
+    )
+    request_timeout: Duration = Field(10.0, gt=0, description="Deadline of fetching one schema")
+
+
+RegistrySettings = Annotated[ConfluentRegistrySettings | GlueRegistrySettings, Field(discriminator="type")]
+
+
+def _format(value: Any) -> Any:
+    return "json_schema" if value == "json-schema" else value
+
+
+Registered: TypeAlias = Literal["avro", "protobuf", "json_schema"]
+"""Formats whose schema stands in a registry."""
+
+
 class TopicSettings(Closed):
     """How the records of a topic are read, where that differs from the default."""
 
-    format: Literal["json", "string", "bytes"] = Field("json", description="What a record's value is")
-    key_format: Literal["string", "json", "bytes"] = Field("string", description="What a record's key is")
+    format: Annotated[Literal["json", "string", "bytes", "cloudevents"] | Registered, BeforeValidator(_format)] = Field(
+        "json", description="What a record's value is"
+    )
+    key_format: Annotated[Literal["string", "json", "bytes"] | Registered, BeforeValidator(_format)] = Field(
+        "string", description="What a record's key is"
+    )
     tombstones: Literal["skip", "route"] = Field("skip", description="What becomes of a record without a value")
 
 
@@ -326,6 +374,9 @@ class Settings(BaseSettings):
     kafka: KafkaSettings
     topics: dict[Text, TopicSettings] = Field(
         default={}, description="By topic name or ^pattern, what differs from the default"
+    )
+    schema_registry: RegistrySettings | None = Field(
+        None, description="Where the schemas of avro, protobuf and json_schema are"
     )
     targets: dict[Name, SerializeAsAny[TargetSettings]] = Field(description="By name; `type` says which service")
     routes: tuple[RouteSettings, ...] = Field(description="All that match run, in this order")

@@ -107,6 +107,8 @@ def _fate(trouble: Trouble) -> str:
         "skip": "the daemon would skip it",
         "hold": "the daemon would hold the partition at this record",
     }
+    if trouble.policy == "wait":
+        return "the daemon would wait at this record, and ask the registry again"
     said = "on_error" if trouble.event.route else "unrouted"
     return f"{words[trouble.policy]} ({said}: {trouble.policy})"
 

@@ -13,7 +13,8 @@ from connector.mapping.parse import parse
 from connector.mapping.place import Place
 from connector.mapping.tree import Logic
 from connector.model import Event, Limits, Record, Unpublishable
-from connector.route import Failure, Route, Routed, Routes, Unread, compile_routes
+from connector.registry import fetched_now
+from connector.route import Failure, Route, Routed, Routes, compile_routes
 from connector.settings import Loaded, Settings
 from connector.targets import REGISTRY
 from connector.targets.contract import Kind
@@ -107,7 +108,11 @@ class DryRun:
         return cls(loaded.settings, routes, loaded.locate)
 
     def of(self, record: Record) -> Trial:
-        """Try one record."""
+        """Try one record. Where its schema is not here, the registry is asked for it."""
+        unavailable = fetched_now(self.routes.schemas, lambda: self.routes.route(record).unready)
+        if unavailable:
+            failure = self.routes.unrouted(record, "hold")
+            return Trial(record, (), Trouble(failure.event, "SchemaUnavailable", unavailable, "wait"))
         routed = self.routes.route(record)
         if routed.tombstone:
             note = f"a tombstone: topics.{record.tp.topic}.tombstones is skip, so nothing is made of it"
@@ -125,7 +130,7 @@ class DryRun:
 
     def _answers(self, record: Record, routed: Routed) -> Iterator[Answer]:
         names = self.routes.read(record)
-        if isinstance(names, Unread):
+        if not isinstance(names, Names):
             raise ValueError("a record that was routed has been decoded")
         failed = {failure.event.route: failure for failure in routed.failures}
         took = {*routed.matched, *failed}

@@ -34,6 +34,7 @@ from connector.model import (
 )
 from connector.room import Credit, Part
 from connector.route import Routes, compile_routes
+from connector.schemas import Schemas
 from connector.settings import Loaded, Settings
 from connector.targets.contract import Kind, Leaf
 from connector.targets.settings import TargetSettings
@@ -261,10 +262,10 @@ def config(**over: Any) -> Settings:
     return Settings.model_validate(plain)
 
 
-def routes_of(settings: Settings) -> Routes:
+def routes_of(settings: Settings, schemas: Schemas | None = None) -> Routes:
     routes, problems = compile_routes(settings, lambda path: Position("test.yaml", 1, 1), {"fake": FAKE})
     assert routes is not None, problems
-    return routes
+    return routes if schemas is None else Routes(routes.routes, settings.topic, settings.kafka.id_prefix, schemas)
 
 
 class World:
@@ -273,6 +274,7 @@ class World:
     def __init__(self, settings: Settings, seed: int = 0) -> None:
         self.random = Random(seed)
         self.settings = settings
+        self.schemas: Schemas | None = None
         self.targets = {name: FakeTarget(Random(seed + i)) for i, name in enumerate(settings.targets)}
         self.dead = FakeTarget(Random(seed))
         self.broker = FakeBroker(self.settled)
@@ -317,7 +319,7 @@ class World:
             wall=lambda: loop.time() + 1_700_000_000,
             random=Random(self.random.random()),
         )
-        self.app = App(loaded, routes_of(self.settings), Metrics(CollectorRegistry()), parts)
+        self.app = App(loaded, routes_of(self.settings, self.schemas), Metrics(CollectorRegistry()), parts)
         return self.app
 
     async def start(self, group: asyncio.TaskGroup, *tps: TopicPartition) -> "tuple[App, asyncio.Task[int]]":

@@ -2,7 +2,8 @@
 
 import pytest
 
-from connector.decode import DECODERS, Undecodable, decode_headers
+from connector.decode import DECODERS, decode_headers
+from connector.model import Undecodable
 
 
 @pytest.mark.parametrize(
@@ -19,19 +20,21 @@ from connector.decode import DECODERS, Undecodable, decode_headers
     ],
 )
 def test_bytes_become_the_value_of_their_format(form: str, data: bytes, value: object) -> None:
-    assert DECODERS[form](data) == value
+    assert DECODERS[form](data, ()) == value
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"secret", b"NaN", b"\xff", b"[" * 5000, b'{"a":1}x', b"1e9999"])
 def test_what_is_no_json_is_told_without_a_byte_of_it(data: bytes) -> None:
-    value = DECODERS["json"](data)
+    value = DECODERS["json"](data, ())
     assert isinstance(value, Undecodable)
     assert value.code == "NotJSON"
     assert "secret" not in value.reason
 
 
 def test_what_is_no_utf8_is_told_with_its_place() -> None:
-    assert DECODERS["string"](b"ab\xff") == Undecodable("NotUTF8", "not UTF-8 at byte 2 of 3; set the format to bytes")
+    assert DECODERS["string"](b"ab\xff", ()) == Undecodable(
+        "NotUTF8", "not UTF-8 at byte 2 of 3; set the format to bytes"
+    )
 
 
 def test_headers_keep_the_last_of_a_name_nulls_and_stray_bytes() -> None:

@@ -48,7 +48,7 @@ def test_a_recipe_makes_the_events_that_it_says(tmp_path: Path, title: str, text
     recipe = YAML(typ="safe", pure=True).load(text)
     config = {
         "kafka": {"bootstrap_servers": "localhost:1", "group_id": "g"},
-        "topics": {TOPIC: {"key_format": "string"}},
+        "topics": {TOPIC: {"key_format": "string", "format": recipe.get("format", "json")}},
         "vars": recipe.get("vars", {}),
         "targets": {"out": {"type": "stdout"}, "audit": {"type": "stdout"}},
         "unrouted": "skip",

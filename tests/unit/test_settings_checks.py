@@ -115,3 +115,24 @@ def test_properties_of_the_dead_letter_cluster_are_held_to_the_same_rules(tmp_pa
     assert [(code, path) for code, _, _, path in told(found)] == [("CFG029", "dead_letters.kafka.properties.group.id")]
     shown = loaded(tmp_path, with_lines(line.replace("group.id: x, ", ""))).masked()
     assert shown["dead_letters"]["kafka"]["properties"] == {"sasl.jaas.config": "***"}
+
+
+@pytest.mark.parametrize("format", ["avro", "protobuf", "json_schema", "json-schema"])
+def test_a_format_whose_schema_stands_in_a_registry_needs_one(tmp_path: Path, format: str) -> None:
+    topics = f"topics: {{t: {{key_format: {format}}}}}"
+    found = loaded(tmp_path, with_lines(topics))
+    assert told(found) == [("CFG035", 7, 26, "topics.t.key_format")]
+    registry = "schema_registry: {type: confluent, url: http://localhost:8081}"
+    assert loaded(tmp_path, with_lines(topics, registry)).problems == ()
+
+
+def test_protobuf_cannot_come_through_glue(tmp_path: Path) -> None:
+    topics = "topics: {t: {format: protobuf}}"
+    assert told(loaded(tmp_path, with_lines(topics, "schema_registry: {type: glue}"))) == [
+        ("CFG035", 7, 22, "topics.t.format")
+    ]
+
+
+def test_a_registry_with_a_mistake_makes_no_second_problem_of_the_formats(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_lines("topics: {t: {format: avro}}", "schema_registry: {type: confluent}"))
+    assert [code for code, *_ in told(found)] == ["CFG011"]
