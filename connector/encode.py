@@ -22,7 +22,7 @@ def encode(value: Any, format: str, what: str) -> bytes | None:
     """
     if value is None:
         return None
-    if format == "json":
+    if format in ("json", "cloudevents"):  # of the latter the data, or the whole event, as its headers say
         try:
             # A lone surrogate passes as bytes that no decoder takes, as a broken producer writes it.
             return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")

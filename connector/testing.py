@@ -15,7 +15,8 @@ from connector.checks import tests_only, usual_topic
 from connector.encode import Unwritable, record_of
 from connector.load import compiled, in_order, load
 from connector.mapping import Position
-from connector.settings import THE_RECORD, EventSettings, Loaded, TestSettings
+from connector.schemas import REGISTRY_FORMATS
+from connector.settings import THE_RECORD, EventSettings, Loaded, Settings, TestSettings, TopicSettings
 from connector.tryout import DryRun, Trial, Trouble
 from connector.yaml_source import SUFFIXES, inside, parse
 
@@ -55,8 +56,21 @@ def load_with_tests(paths: Sequence[Path], environ: Mapping[str, str]) -> Loaded
     trees = (parse(str(file), loaded.texts.get(str(file), ""))[0] for file in tests)
     found = [problem for tree in trees if tree is not None for problem in tests_only(tree)]
     if not found:
-        return loaded
+        return replace(loaded, settings=_decoded(loaded.settings))
     return replace(loaded, problems=in_order([*loaded.problems, *found]), settings=None)
+
+
+def _decoded(settings: Settings | None) -> Settings | None:
+    """The same settings for records as tests write them: what stands in a registry's format is written decoded."""
+    if settings is None:
+        return None
+    topics = {name: topic.model_copy(update=_plain_formats(topic)) for name, topic in settings.topics.items()}
+    return settings.model_copy(update={"topics": topics})
+
+
+def _plain_formats(topic: TopicSettings) -> dict[str, str]:
+    formats = {"format": topic.format, "key_format": topic.key_format}
+    return {key: "json" if format in REGISTRY_FORMATS else format for key, format in formats.items()}
 
 
 def run(loaded: Loaded, dry_run: DryRun, clock: Callable[[], float] = time.perf_counter) -> list[Verdict]:

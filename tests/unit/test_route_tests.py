@@ -252,3 +252,30 @@ def test_contains_looks_at_the_expected_keys_and_at_whole_lists() -> None:
     assert reduced({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}, "d": 4}) == {"a": {"b": 2}}
     assert reduced([{"a": 1}], [{"a": 1, "b": 2}, {"c": 3}]) == [{"a": 1}, {"c": 3}]
     assert reduced({"a": 1}, {}) == {}
+
+
+def test_records_of_a_registrys_format_are_written_decoded_and_need_no_registry(tmp_path: Path) -> None:
+    config = tmp_path / "avro.yaml"
+    config.write_text(
+        """\
+kafka: {bootstrap_servers: "127.0.0.1:1", group_id: g}
+topics: {shop: {format: avro, key_format: protobuf}, news: {format: cloudevents}}
+schema_registry: {type: confluent, url: "http://127.0.0.1:1"}
+targets: {out: {type: stdout}}
+routes:
+  - {name: orders, topics: [shop], targets: [out], map: {id: "${value.id}", shop: "${key.shop}"}}
+  - {name: news, topics: [news], targets: [out], map: {type: "${value.type}", n: "${value.data.n}"}}
+unrouted: skip
+dead_letters: {topic: dead}
+tests:
+  - name: an order in Avro
+    record: {topic: shop, key: {shop: oslo}, value: {id: 7}}
+    expect: {orders: {equals: {id: 7, shop: oslo}}}
+  - name: a CloudEvent in binary mode
+    record: {topic: news, headers: {ce_specversion: "1.0", ce_id: a, ce_source: /s, ce_type: t}, value: {n: 1}}
+    expect: {news: {equals: {type: t, n: 1}}}
+"""
+    )
+    result = CliRunner().invoke(cli, ["test", str(config)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "2 tests, 0 failed" in result.stdout

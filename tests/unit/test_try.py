@@ -354,3 +354,14 @@ def _committed(servers: str) -> list[int]:
         return [one.offset for one in reader.committed([Place("shop", number) for number in range(4)], timeout=10)]
     finally:
         reader.close()
+
+
+def test_a_record_whose_registry_does_not_answer_waits_and_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "avro.yaml"
+    config.write_text(
+        _CONFIG + 'topics: {shop: {format: avro}}\nschema_registry: {type: confluent, url: "http://127.0.0.1:1"}\n'
+    )
+    code, out, _ = _connector("try", config, "-", stdin=b"\x00\x00\x00\x00\x07\x02")
+    assert code == 1
+    assert "SchemaUnavailable: http://127.0.0.1:1: " in out
+    assert "the daemon would wait at this record, and ask the registry again" in out
