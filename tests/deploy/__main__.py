@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,6 +99,17 @@ def said(command: list[str | Path], **more: Any) -> str:
 
 def hadolint() -> None:
     said([python_tools() / "hadolint", "--config", DEPLOY / "hadolint.yaml", DEPLOY / "Dockerfile"])
+
+
+def image_wheels() -> None:
+    """Each locked package has a wheel for both architectures and the image's Python; nothing is downloaded for it."""
+    version = re.search(r"^ARG PYTHON=(\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    if version is None:
+        raise Failed("the Dockerfile has no ARG PYTHON=…")
+    for architecture in ("x86_64", "aarch64"):
+        flags = ["--quiet", "--no-deps", "--only-binary", ":all:", "--python-version", version[1]]
+        flags += ["--python-platform", f"{architecture}-manylinux_2_28", "--no-header", "--no-annotate"]
+        said([Path(sys.executable).with_name("uv"), "pip", "compile", *flags, ROOT / "requirements-image.lock"])
 
 
 def image_steps() -> None:
@@ -334,6 +346,7 @@ def checks() -> list[Check]:
         Check("promtool", go("promtool"), "unit tests of the alerts", promtool_tests),
         Check("promtool", go("promtool"), "check config of compose", promtool_config),
         Check("promtool", go("promtool"), "the queries of the dashboard", dashboard),
+        Check("uv", metadata.version("uv"), "a wheel of each locked package for amd64 and arm64", image_wheels),
         Check(
             "pip",
             f"Python {sys.version_info[0]}.{sys.version_info[1]}",
