@@ -13,14 +13,37 @@ from connector.targets.contract import Kind
 from connector.targets.settings import TargetSettings
 
 _DURATION: Final = r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d)\s*$"
+_DECIDES: Final = "Decides which keys stand beside it"
+_EVERY_ROUTE: Final = "Keys of a route, for every route that does not say otherwise"
+_EVERY_TARGET: Final = "Keys of a target, for every target whose type has them"
 _KEPT: Final = ("name", "type")
 """What stays required: anything else may come from another file, from `defaults` or from the environment."""
 
 _UNITS: Final[Mapping[Callable[[Any], Any], JsonSchemaValue]] = {
-    units.seconds: {"title": "duration", "type": "string", "pattern": _DURATION},
-    units.seconds_or_never: {"title": "duration or never", "type": "string", "pattern": f"^never$|{_DURATION}"},
-    units.size: {"title": "size", "type": ["string", "integer"], "pattern": r"^\s*\d+(\.\d+)?\s*([kKMG]i?)?B\s*$"},
-    units.per_second: {"title": "rate", "type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*/\s*(s|m|h)\s*$"},
+    units.seconds: {
+        "title": "duration",
+        "type": "string",
+        "pattern": _DURATION,
+        "examples": ["200ms", "30s", "5m"],
+    },
+    units.seconds_or_never: {
+        "title": "duration or never",
+        "type": "string",
+        "pattern": f"^never$|{_DURATION}",
+        "examples": ["never", "10m"],
+    },
+    units.size: {
+        "title": "size",
+        "type": ["string", "integer"],
+        "pattern": r"^\s*\d+(\.\d+)?\s*([kKMG]i?)?B\s*$",
+        "examples": ["256KiB", "64MiB"],
+    },
+    units.per_second: {
+        "title": "rate",
+        "type": "string",
+        "pattern": r"^\s*\d+(\.\d+)?\s*/\s*(s|m|h)\s*$",
+        "examples": ["400/s", "1000/m"],
+    },
 }
 
 
@@ -81,6 +104,8 @@ def schema(kinds: Mapping[str, Kind], *, whole: bool = False) -> dict[str, Any]:
     references, made = models_json_schema(models, schema_generator=_Generator)
     defs = made["$defs"]
     for one in defs.values():
+        if "const" in (kind := one["properties"].get("type", {})):
+            kind.setdefault("description", _DECIDES)
         if "required" in one and not whole:
             one["required"] = [key for key in one["required"] if key in _KEPT]
             if not one["required"]:
@@ -91,7 +116,7 @@ def schema(kinds: Mapping[str, Kind], *, whole: bool = False) -> dict[str, Any]:
     properties["targets"]["additionalProperties"] = {
         "type": "object",
         "required": ["type"],
-        "properties": {"type": {"enum": sorted(kinds)}},
+        "properties": {"type": {"enum": sorted(kinds), "description": _DECIDES}},
         "allOf": [
             {
                 "if": {"properties": {"type": {"const": name}}},
@@ -105,7 +130,10 @@ def schema(kinds: Mapping[str, Kind], *, whole: bool = False) -> dict[str, Any]:
         "description": "What every route or target says that does not say otherwise",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"route": _open(defs, route), "target": {"type": "object"}},
+        "properties": {
+            "route": {**_open(defs, route), "description": _EVERY_ROUTE},
+            "target": {"type": "object", "description": _EVERY_TARGET},
+        },
     }
     required = {"required": settings["required"]} if whole else {}
     return {
@@ -151,17 +179,15 @@ def keys(made: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Iterator[Key]:
             models = {kind: defs[kinds[kind].settings.__name__] for kind in sorted(kinds)}
             yield from _union("targets.<name>", models, defs)
         elif name == "defaults":
-            yield Key(
-                "defaults.route", (), "section", "", "Keys of a route, for every route that does not say otherwise"
-            )
-            yield Key("defaults.target", (), "section", "", "Keys of a target, for every target whose type has them")
+            yield Key("defaults.route", (), "section", "", _EVERY_ROUTE)
+            yield Key("defaults.target", (), "section", "", _EVERY_TARGET)
         else:
             yield from _key(name, node, defs, name in made.get("required", ()))
 
 
 def _union(prefix: str, models: Mapping[str, Mapping[str, Any]], defs: Mapping[str, Any]) -> Iterator[Key]:
     """The keys of models that `type` tells apart; what is the same for several is said once."""
-    yield Key(f"{prefix}.type", (), " | ".join(sorted(models)), NEEDED, "Decides which keys stand beside it")
+    yield Key(f"{prefix}.type", (), " | ".join(sorted(models)), NEEDED, _DECIDES)
     rows: dict[Key, list[str]] = {}
     for name, model in models.items():
         for key in _below(prefix, model, defs):

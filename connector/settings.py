@@ -102,7 +102,7 @@ class MskIamAuth(TlsKeys):
     """Amazon MSK with IAM, by the usual AWS credentials; needs the extra `msk`."""
 
     type: Literal["msk_iam"]
-    region: Text = Field(description="Region of the cluster, for example eu-west-1")
+    region: Text = Field(description="Region of the cluster, for example eu-west-1", examples=["eu-west-1"])
     role_arn: str | None = Field(None, description="Role to assume first")
     profile: str | None = Field(None, description="Profile of the AWS config files")
 
@@ -116,19 +116,27 @@ class ClusterSettings(Closed):
     """A Kafka cluster, and how to connect to it."""
 
     bootstrap_servers: Annotated[Text, BeforeValidator(_joined, json_schema_input_type=str | list[str])] = Field(
-        description="HOST:PORT of some brokers, as a list or with commas between"
+        description="HOST:PORT of some brokers, as a list or with commas between",
+        examples=["broker-1:9092,broker-2:9092", ["broker-1:9092", "broker-2:9092"]],
     )
     client_id: Text = Field("connector", description="What brokers call this client in their logs and quotas")
     auth: Auth = Field(NoAuth(), description="How the connection is secured, and who we are")
     properties: Annotated[
         dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | int | bool])
-    ] = Field(default={}, description="Any other librdkafka property; those the daemon must own are refused")
+    ] = Field(
+        default={},
+        description="Any other librdkafka property; those the daemon must own are refused",
+        examples=[{"fetch.min.bytes": "1024"}],
+    )
 
 
 class KafkaSettings(ClusterSettings):
     """The cluster, the group, and how the one consumer of this process reads."""
 
-    group_id: Text = Field(description="Consumer group; replicas of the daemon share it, and the partitions with it")
+    group_id: Text = Field(
+        description="Consumer group; replicas of the daemon share it, and the partitions with it",
+        examples=["orders-connector"],
+    )
     auto_offset_reset: Literal["earliest", "latest", "error"] = Field(
         "earliest", description="Where a group without offsets starts; latest counts for the group's first start only"
     )
@@ -136,7 +144,9 @@ class KafkaSettings(ClusterSettings):
         "classic", description="consumer is KIP-848, where the brokers assign the partitions (Apache Kafka 4.0)"
     )
     id_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)] = Field(
-        "", description="Put before redelivery ids, to tell a mirrored or recreated topic from the first one"
+        "",
+        description="Put before redelivery ids, to tell a mirrored or recreated topic from the first one",
+        examples=["mirror-"],
     )
 
 
@@ -199,19 +209,35 @@ class TopicSettings(Closed):
 class RouteSettings(Closed):
     """Which records go where, and what is made of them. `defaults.route` is already merged in."""
 
-    name: Name = Field(description="Unique; part of every redelivery id, so a new name makes new ids")
+    name: Name = Field(
+        description="Unique; part of every redelivery id, so a new name makes new ids", examples=["paid-orders"]
+    )
     topics: tuple[Text, ...] = Field(
-        min_length=1, description="Topic names; one that starts with ^ is a regular expression over the whole name"
+        min_length=1,
+        description="Topic names; one that starts with ^ is a regular expression over the whole name",
+        examples=[["shop.orders.v1", r"^shop\.returns\..*"]],
     )
     match: dict[str, Any] | None = Field(
-        None, description="EventBridge event pattern over topic, partition, offset, timestamp, key, headers, value"
+        None,
+        description="EventBridge event pattern over topic, partition, offset, timestamp, key, headers, value",
+        examples=[{"headers": {"event-type": [{"prefix": "order."}]}, "value": {"status": ["PAID"]}}],
     )
-    when: str | None = Field(None, description="A CEL condition, for example value.total > 10")
+    when: str | None = Field(
+        None, description="A CEL condition, for example value.total > 10", examples=["value.total > 10"]
+    )
     each: str | None = Field(
-        None, description="A CEL list, for example ${value.lines}: one event per element, with item and index"
+        None,
+        description="A CEL list, for example ${value.lines}: one event per element, with item and index",
+        examples=["${value.lines}"],
     )
-    targets: tuple[Text, ...] = Field(min_length=1, description="Names of the targets that get the event")
-    map: dict[str, Any] = Field(default={}, description="The target API's parameters: literals and ${CEL}")
+    targets: tuple[Text, ...] = Field(
+        min_length=1, description="Names of the targets that get the event", examples=[["orders-bus"]]
+    )
+    map: dict[str, Any] = Field(
+        default={},
+        description="The target API's parameters: literals and ${CEL}",
+        examples=[{"Source": "com.acme.${value.channel}", "DetailType": "Order ${value.status}"}],
+    )
     final: bool = Field(False, description="true ends the search: routes below do not see a record that this one took")
     fallback: bool = Field(False, description="true runs only when no other route of the topic matched")
     on_error: Refusal = Field("dead_letter", description="A record that cannot be decoded, matched, mapped or prepared")
@@ -226,7 +252,7 @@ class RouteSettings(Closed):
 class DeadLetterSettings(Closed):
     """The Kafka topic that takes what no target can take."""
 
-    topic: TopicName = Field(description="Must exist; no route may consume it")
+    topic: TopicName = Field(description="Must exist; no route may consume it", examples=["orders-connector.dead"])
     max_consecutive: int = Field(
         100, ge=1, description="After this many dead letters in a row a route is held until an operator lets it go on"
     )
@@ -253,7 +279,7 @@ class AdminSettings(Closed):
     """The page for probes, metrics and people."""
 
     listen: Annotated[str, BeforeValidator(_host_and_port)] = Field(
-        "127.0.0.1:8080", description="HOST:PORT; port 0 takes any free one"
+        "127.0.0.1:8080", description="HOST:PORT; port 0 takes any free one", examples=["127.0.0.1:8080"]
     )
     ready_when_held: bool = Field(True, description="false turns /readyz to 503 while a lane is held")
     token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
@@ -301,9 +327,19 @@ class RecordSettings(Closed):
     offset: int = Field(0, ge=0, description="Part of the redelivery id")
     timestamp: int = Field(0, ge=-1, description="Epoch milliseconds; -1 where the broker gave none")
     key: Any = Field(None, description="Text, or a JSON value where key_format is json")
-    headers: dict[str, str | None] = Field(default={}, description="Texts by name")
-    value: Any = Field(None, description="A JSON value, or a text where the topic's format says so; a tombstone if out")
-    file: Text | None = Field(None, description="A file with the value's bytes, relative to this one; instead of value")
+    headers: dict[str, str | None] = Field(
+        default={}, description="Texts by name", examples=[{"event-type": "order.paid"}]
+    )
+    value: Any = Field(
+        None,
+        description="A JSON value, or a text where the topic's format says so; a tombstone if out",
+        examples=[{"status": "PAID", "total": 12.5}],
+    )
+    file: Text | None = Field(
+        None,
+        description="A file with the value's bytes, relative to this one; instead of value",
+        examples=["records/order.json"],
+    )
 
     @model_validator(mode="after")
     def _one_value(self) -> Self:
@@ -316,8 +352,12 @@ class EventSettings(Closed):
     """An event as a test expects it: what the route's map makes, times as RFC 3339 text in UTC."""
 
     equals: dict[str, Any] | None = Field(None, description="The event is this and nothing else")
-    contains: dict[str, Any] | None = Field(None, description="The event has these keys, and perhaps others")
-    error: Text | None = Field(None, description="The event cannot be made: the code that connector try prints")
+    contains: dict[str, Any] | None = Field(
+        None, description="The event has these keys, and perhaps others", examples=[{"DetailType": "Order PAID"}]
+    )
+    error: Text | None = Field(
+        None, description="The event cannot be made: the code that connector try prints", examples=["MissingField"]
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -370,7 +410,9 @@ class Settings(BaseSettings):
     )
 
     version: Literal[1] = Field(1, description="Version of this format")
-    vars: dict[VarName, Any] = Field(default={}, description="Constants for expressions (vars.x) and !sub")
+    vars: dict[VarName, Any] = Field(
+        default={}, description="Constants for expressions (vars.x) and !sub", examples=[{"stage": "dev"}]
+    )
     kafka: KafkaSettings
     topics: dict[Text, TopicSettings] = Field(
         default={}, description="By topic name or ^pattern, what differs from the default"

@@ -91,5 +91,7 @@ class TargetSettings(Closed):
     request_timeout: Duration = Field(30.0, description="Deadline of one call; a call past it counts as not delivered")
     preflight_interval: Duration = Field(60.0, description="How often the destination is asked whether it is there")
     codes: dict[str, Literal["retry", "reject", "hold"]] = Field(
-        default={}, description="Overrides what a code of the service means: {SomeException: reject}"
+        default={},
+        description="Overrides what a code of the service means: {SomeException: reject}",
+        examples=[{"SomeException": "reject"}],
     )

@@ -58,7 +58,7 @@ def test_the_schema_knows_the_keys_of_every_kind_of_target() -> None:
     assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert {"region", "linger", "max_consecutive", "bootstrap_servers", "route"} <= _properties(made)
     target = made["properties"]["targets"]["additionalProperties"]
-    assert target["properties"]["type"] == {"enum": ["fake", "old"]}
+    assert target["properties"]["type"]["enum"] == ["fake", "old"]
     assert [one["then"]["$ref"] for one in target["allOf"]] == ["#/$defs/FakeSettings", "#/$defs/OldSettings"]
 
 

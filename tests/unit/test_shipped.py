@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,38 @@ def test_the_schema_that_editors_read_is_the_one_of_the_models() -> None:
 
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(schema(REGISTRY))
+
+
+def _keys(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every key that the schema describes, with its path in the schema."""
+    for name, key in node.get("properties", {}).items():
+        yield f"{path}.{name}", key
+        yield from _keys(key, f"{path}.{name}")
+    below = node.get("additionalProperties")
+    if isinstance(below, dict):
+        yield from _keys(below, f"{path}.<name>")
+
+
+def _described() -> Iterator[tuple[str, dict[str, Any]]]:
+    made = schema(REGISTRY)
+    yield from _keys(made)
+    for name, node in made["$defs"].items():
+        yield from _keys(node, name)
+
+
+def test_every_key_of_the_schema_says_what_it_means() -> None:
+    defs = schema(REGISTRY)["$defs"]
+    for path, key in _described():
+        told = key if "description" in key else defs.get(key.get("$ref", "").rpartition("/")[2], {})
+        assert told.get("description"), path
+
+
+def test_every_example_of_the_schema_is_one() -> None:
+    defs = schema(REGISTRY)["$defs"]
+    examples = [(path, {**key, "$defs": defs}, one) for path, key in _described() for one in key.get("examples", ())]
+    assert [(path, one) for path, key, one in examples if not Draft202012Validator(key).is_valid(one)] == []
+    shown = {path.rpartition(".")[2] for path, _, _ in examples}
+    assert {"bootstrap_servers", "group_id", "topics", "match", "when", "each", "map", "linger", "calls"} <= shown
 
 
 @pytest.mark.parametrize("config", _CONFIGS, ids=lambda config: config.name)
