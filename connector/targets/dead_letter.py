@@ -371,7 +371,8 @@ async def retention(
 
     def ask() -> Mapping[str, Any]:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        (answer,) = client({**config, "logger": logging.getLogger("librdkafka")}).describe_configs([resource]).values()
+        admin = client({**config, "logger": logging.getLogger("librdkafka")})  # let go of, it would not answer
+        (answer,) = admin.describe_configs([resource]).values()
         found: Mapping[str, Any] = answer.result(_ASK_S)
         return found
 

@@ -108,14 +108,17 @@ async def test_check_online_says_what_is_not_there_and_exits_with_1(kafka: Kafka
     async with stage(kafka, tmp_path) as here:
         missing = f"{kafka.prefix}-nowhere"
         route = {**here.config["routes"][0], "topics": [missing]}
-        good, no_topic, no_bus, no_dead_letters = await asyncio.gather(
+        forgetful = kafka.topic(name="forgetful", retention_ms=3_600_000)
+        good, no_topic, no_bus, no_dead_letters, soon_gone = await asyncio.gather(
             here.check_online(),
             here.check_online({"routes": [route]}),
             here.check_online({"targets": {"bus": {"event_bus": "no-such-bus"}}}),
             here.check_online({"dead_letters": {"topic": missing}}),
+            here.check_online({"dead_letters": {"topic": forgetful}}),
         )
         assert good[0] == 0, good[1]
-        assert f"warning: the dead-letter topic {here.dead} keeps a letter for" in good[1]
+        assert soon_gone[0] == 0, soon_gone[1]
+        assert f"warning: the dead-letter topic {forgetful} keeps a letter for 1 h" in soon_gone[1]
         for code, said in (no_topic, no_dead_letters):
             assert code == 1, said
             assert missing in said
