@@ -12,16 +12,18 @@ from functools import partial
 from typing import Any, Final, Literal, Protocol, overload
 
 import confluent_kafka
+import structlog
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
 from connector.client_statistics import read
+from connector.consume_ids import TopicIds, is_mark, topic_ids
 from connector.edge import ConsumerFailed, Drained, Handover, Partitions, fault
 from connector.kafka_properties import client_config
 from connector.model import Record, TopicPartition
 from connector.offsets import RETRY, Offsets
 from connector.room import Credit, Owned, Room
-from connector.settings import Settings
+from connector.settings import KafkaSettings, Settings
 from connector.topics import Topics
 from connector.trouble import Connection, Troubles
 
@@ -96,11 +98,15 @@ class Consumer:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.monotonic,
         client: Callable[[dict[str, Any]], Client] = confluent_kafka.Consumer,
+        ids: Callable[[KafkaSettings], TopicIds] = topic_ids,
         pause: Callable[[float], None] = time.sleep,
         statistics: float = STATISTICS,
         refresh: float = REFRESH,
     ) -> None:
-        """`client` makes one from its properties; `pause` waits inside a revoke; `statistics`, `refresh` in seconds."""
+        """`client` makes one from its properties, `ids` tells what topics are; `pause` waits inside a revoke.
+
+        `statistics` and `refresh` in seconds.
+        """
         self._handover = Handover(loop)
         self._post = self._handover.post
         self.finished = self._handover.finished
@@ -114,12 +120,14 @@ class Consumer:
         self._partitions = partitions
         self._clock = clock
         self._make_client = client
+        self._make_ids = ids
         self._pause = pause
         self._statistics = statistics
         self._refresh = refresh
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._client: Client
+        self._ids: TopicIds
         self._topics = Topics(topic for route in settings.routes for topic in route.topics)
         self._troubles = Troubles(partial(self._post, partitions.trouble), partial(self._post, partitions.recovered))
         self._connection = Connection(self._troubles)
@@ -127,12 +135,13 @@ class Consumer:
         self._offsets = Offsets()
         self._epoch = 0
         self._subscribed: tuple[str, ...] = ()
-        self._refresh_at = self._look_at = clock()
+        self._refresh_at = self._look_at = self._ids_at = clock()
         self._refresh_pause = REFRESH_SOON
         # Partitions that were there at our first look, while it is open whether this is the group's first start.
         self._first: frozenset[TopicPartition] | None = None
         self._resets: dict[TopicPartition, int | None] = {}
         self._joined = self._stopped = self._leaving = self._left = False
+        self._log = structlog.get_logger("connector.consume")
 
     # commands, from the loop
 
@@ -181,6 +190,7 @@ class Consumer:
     def _run(self) -> None:
         try:
             self._client = self._make_client(self._properties())
+            self._ids = self._make_ids(self._kafka)
             while not self._left:
                 self._turn(self._client)
         except BaseException as error:  # noqa: BLE001 - whatever it is ends the thread, and is told by `finished`
@@ -213,6 +223,7 @@ class Consumer:
         self._handover.check()
         if not self._stopped and not self._leaving:
             self._look_for_topics(client, now)
+            self._look_at_ids(now)
             self._reset(client)
         self._send(client, now)
         self._gate(client, now)
@@ -286,6 +297,29 @@ class Consumer:
                 on_lost=self._inside(self._on_lost),
             )
 
+    def _look_at_ids(self, now: float) -> None:
+        """Begin a topic that was made anew at its first record."""
+        if now >= self._ids_at:
+            self._ids_at = now + self._refresh
+            self._ids.ask(tp.topic for tp in self._room.owned)
+        if changed := self._ids.changes():
+            for tp, mine in self._room.owned.items():
+                if tp.topic in changed and not mine.held and not self._refuses(tp):
+                    self._restart(tp, mine, 0)
+                    self._resets[tp] = None
+
+    def _refuses(self, tp: TopicPartition) -> bool:
+        """Hold a partition of a topic made anew, where the config wants no reset."""
+        if refuses := self._kafka.auto_offset_reset == "error":
+            mend = "delete the group's offsets of the topic, or set kafka.auto_offset_reset"
+            self._hold(tp, "TOPIC_MADE_ANEW", f"{tp} is of a topic made anew, and its offset of the old one; {mend}")
+        return refuses
+
+    def _restart(self, tp: TopicPartition, mine: Owned, offset: int) -> None:
+        self._epoch += 1
+        mine.restart(self._epoch)
+        self._post(self._partitions.restarted, self._epoch, tp, offset)
+
     # taking
 
     def _gate(self, client: Client, now: float) -> None:
@@ -324,7 +358,7 @@ class Consumer:
                 continue
             tp = _place_of(message)
             mine = self._room.owned.get(tp)
-            if mine is None or mine.assigned > epoch or mine.held:
+            if mine is None or mine.assigned > epoch or mine.held or tp in self._resets:
                 continue  # not committed either: who owns it next reads it
             try:
                 record = _record(tp, message)
@@ -334,9 +368,7 @@ class Consumer:
             if record.offset <= mine.last or record.offset < mine.told:
                 self._flush(records, {})
                 records = []
-                self._epoch += 1
-                mine.restart(self._epoch)
-                self._post(self._partitions.restarted, self._epoch, tp, record.offset)
+                self._restart(tp, mine, record.offset)
             mine.saw(record.offset, message.leader_epoch())
             records.append(record)
         if records:
@@ -357,7 +389,7 @@ class Consumer:
     def _positions(self, client: Client, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """How far the client has come, where that is news. Every record before it was handed over by now."""
         owned = self._room.owned
-        asked = [tp for tp in tps if tp in owned and not owned[tp].held]
+        asked = [tp for tp in tps if tp in owned and not owned[tp].held and tp not in self._resets]
         news = {}
         for place in client.position(_places(asked)) if asked else ():
             tp = TopicPartition(place.topic, place.partition)
@@ -440,7 +472,8 @@ class Consumer:
     def _commit_places(
         self, offsets: Mapping[TopicPartition, int], owned: Mapping[TopicPartition, Owned]
     ) -> list[Place]:
-        return [_commit_place(tp, offset, owned[tp].leader_epoch(offset)) for tp, offset in offsets.items()]
+        marks = {tp: self._ids.mark(tp.topic) for tp in offsets}
+        return [_commit_place(tp, at, owned[tp].leader_epoch(at), marks[tp]) for tp, at in offsets.items()]
 
     def _on_commit(self, error: KafkaError | None, places: Sequence[Place]) -> None:
         self._landed(_refused(error, places))
@@ -490,10 +523,13 @@ class Consumer:
 
     def _on_assign(self, client: Client, places: list[Place]) -> None:
         starts = self._starts(client, places) if places and self._first is not None else {}
-        places = [Place(at.topic, at.partition, starts.get(_key(at), at.offset)) for at in places]
+        tps = [_key(place) for place in places]
+        self._ids.forget({tp.topic for tp in tps} - {tp.topic for tp in self._room.owned})
+        self._ids.ask(tp.topic for tp in tps)
+        anew = self._made_anew(client, tps) if places and not starts else []
+        places = [Place(*tp, starts.get(tp, at.offset)) for tp, at in zip(tps, places, strict=True)]
         client.incremental_assign(places)
         self._epoch += 1
-        tps = [_key(place) for place in places]
         self._troubles.clear(*self._troubles.about(self._kafka.group_id))
         for tp in tps:
             self._resets.pop(tp, None)
@@ -501,12 +537,29 @@ class Consumer:
             self._troubles.clear(*self._troubles.about(tp.topic), *self._troubles.about(str(tp)))
         if places:
             client.pause(places)  # after the assignment, or it does nothing; an old flag may stand, so it is set anew
+        for tp in anew:
+            if not self._refuses(tp):
+                self._log.error("a topic was made anew since its offset was committed: begun again", partition=str(tp))
+                self._resets[tp] = None
         if starts:
             deadline = self._clock() + self._drain_timeout
             if not self._commit_now(client, starts, {tp: Owned(self._epoch) for tp in starts}, deadline):
                 raise ConsumerFailed("FIRST_START", "the positions where the group starts could not be committed")
         self._joined = True
         self._post(self._partitions.assigned, self._epoch, tps)
+
+    def _made_anew(self, client: Client, tps: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """The partitions whose committed offset counts in a topic that is no more."""
+        self.callback_until = self._clock() + 2 * ASK + GRACE
+        try:
+            stored = client.committed(_places(tps), timeout=ASK)
+        except KafkaException as error:
+            self._log.warning("cannot ask whether topics were made anew", reason=error.args[0].str())
+            return []
+        marks = {_key(at): at.metadata for at in stored if at.offset >= 0 and is_mark(at.metadata)}
+        if marks:
+            self._ids.settle(ASK)
+        return [tp for tp, mark in marks.items() if self._ids.strange(tp.topic, mark)]
 
     def _starts(self, client: Client, places: Sequence[Place]) -> dict[TopicPartition, int]:
         """Where `auto_offset_reset: latest` begins: at the end, on the group's first start and never again.
@@ -613,8 +666,9 @@ def _places(tps: Iterable[TopicPartition]) -> list[Place]:
     return [Place(*tp) for tp in tps]
 
 
-def _commit_place(tp: TopicPartition, offset: int, leader_epoch: int | None) -> Place:
-    return Place(*tp, offset) if leader_epoch is None else Place(*tp, offset, leader_epoch=leader_epoch)
+def _commit_place(tp: TopicPartition, offset: int, leader_epoch: int | None, mark: str) -> Place:
+    more: dict[str, Any] = {} if leader_epoch is None else {"leader_epoch": leader_epoch}
+    return Place(*tp, offset, mark, **more) if mark else Place(*tp, offset, **more)
 
 
 def _refused(error: KafkaError | None, places: Iterable[Place]) -> dict[TopicPartition, KafkaError]:

@@ -130,16 +130,21 @@ def client_config(kafka: "KafkaSettings", refused: Callable[[str], None] = lambd
 
 def producer_config(kafka: "ClusterSettings", refused: Callable[[str], None] = lambda reason: None) -> dict[str, Any]:
     """Return the dead-letter producer's properties: nothing counts before every in-sync replica has it."""
-    shared = {name: value for name, value in kafka.properties.items() if name.startswith(_SHARED)}
+    shared = shared_config(kafka, refused)
     return {
         **shared,
-        **_common(kafka, refused),
         "acks": "all",
         "enable.idempotence": True,
         "message.max.bytes": int(shared.get("receive.message.max.bytes", _RECEIVED)),
         "linger.ms": 5,
         "message.timeout.ms": 30_000,  # the lane tries again; a later report would only be heard by nobody
     }
+
+
+def shared_config(kafka: "ClusterSettings", refused: Callable[[str], None] = lambda reason: None) -> dict[str, Any]:
+    """Return what concerns every client: where the cluster is, who we are, and the user's own properties of that."""
+    shared = {name: value for name, value in kafka.properties.items() if name.startswith(_SHARED)}
+    return {**shared, **_common(kafka, refused)}
 
 
 def _common(kafka: "ClusterSettings", refused: Callable[[str], None]) -> dict[str, Any]:

@@ -4,17 +4,18 @@ import asyncio
 import concurrent.futures
 import os
 import queue
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
 from connector.consume import Consumer
+from connector.consume_ids import Answer, TopicIds
 from connector.edge import Drained
 from connector.model import Record, TopicPartition
 from connector.room import Credit
-from connector.settings import Settings
+from connector.settings import KafkaSettings, Settings
 
 DEADLINE: Final = float(os.environ.get("EDGE_DEADLINE", "20"))
 """Seconds after which a test that waits gives up; fewer only where each mutant of the edge runs these tests."""
@@ -135,6 +136,8 @@ class Script:
         self.on_lost: Callable[..., None]
         self.positions: dict[TopicPartition, int] = {}
         self.stored: dict[TopicPartition, int] = {}
+        self.marks: dict[TopicPartition, str] = {}  # what stands beside these offsets
+        self.ids: dict[str, str] = {}  # what the topics are, for whoever asks
         self.ends: dict[TopicPartition, tuple[int, int]] = {}
         self.cluster: Any = None
         self.batch: list[Message] = []
@@ -245,6 +248,18 @@ class Script:
             done.set_result(found)
         return found if isinstance(found, Message) else None
 
+    def topic_ids(self, kafka: KafkaSettings) -> TopicIds:
+        """Answers at once, with `ids`."""
+
+        def ask(topics: Collection[str]) -> dict[str, Answer]:
+            answers: dict[str, Answer] = {}
+            for topic in topics:
+                answers[topic] = concurrent.futures.Future()
+                answers[topic].set_result(self.ids.get(topic, ""))
+            return answers
+
+        return TopicIds(ask)
+
     def consume(self, num_messages: int, timeout: float) -> list[Message]:
         self.calls.append(("consume", num_messages))
         self.consume_waits = max(self.consume_waits, timeout)
@@ -273,8 +288,8 @@ class Script:
 
     def committed(self, partitions: list[Place], timeout: float) -> list[Place]:
         answer = [
-            Place(at.topic, at.partition, self.stored.get(TopicPartition(at.topic, at.partition), -1001))
-            for at in partitions
+            Place(*tp, self.stored.get(tp, -1001), self.marks.get(tp, ""))
+            for tp in (TopicPartition(at.topic, at.partition) for at in partitions)
         ]
         self.during_committed()
         return answer

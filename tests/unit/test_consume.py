@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from connector.consume import Client, Consumer, ConsumerFailed
+from connector.consume_ids import TopicIds
 from connector.edge import Drained
 from connector.model import Record
 from connector.room import Credit
@@ -57,6 +58,7 @@ async def make() -> AsyncIterator[Make]:
             partitions=loop,
             loop=asyncio.get_running_loop(),
             client=script,
+            ids=script.topic_ids,
             pause=script.pauses.append,
             **more,
         )
@@ -820,6 +822,115 @@ class Rotten:
         raise LookupError(name)
 
 
+async def test_a_topic_whose_id_changes_while_it_is_read_is_begun_again_in_a_new_epoch(make: Make) -> None:
+    now = [0.0]
+    edge = make(clock=lambda: now[0])
+    edge.script.ids["t"] = "here/first"
+    epoch = await edge.begin(A, B)
+    await edge.script.bring(message(20), message(21))
+    edge.script.ids["t"] = "here/second"
+    edge.script.ends = {A: (3, 40), B: (0, 0)}
+    await edge.script.turns()
+    assert edge.loop.all("restarted") == []  # it is not looked at in each turn
+    now[0] += 60.0
+    await edge.script.turns()
+    assert {(tp, offset) for _, tp, offset in edge.loop.all("restarted")} == {(A, 0), (B, 0)}
+    assert {(at.partition, at.offset) for places in edge.script.said("assign")[1:] for at in places} == {(0, 3), (1, 0)}
+    edge.consumer.commit({A: (22, epoch)})
+    await edge.script.turns()
+    assert edge.script.commits == []
+    now[0] += 60.0
+    await edge.script.turns()
+    assert len(edge.loop.all("restarted")) == 2
+
+
+async def test_what_comes_of_a_topic_made_anew_before_its_beginning_is_known_is_not_handed_over(make: Make) -> None:
+    now = [0.0]
+    edge = make(clock=lambda: now[0])
+    edge.script.ids["t"] = "here/first"
+    await edge.begin(A)
+    edge.script.ids["t"] = "here/second"
+    edge.script.positions[A] = 31
+    edge.script.fail["watermarks"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
+    now[0] += 60.0
+    await edge.script.turns()
+    await edge.script.bring(message(30))
+    now[0] += 1.0
+    await edge.script.turns()
+    assert edge.loop.all("taken") == []
+
+
+async def test_where_a_reset_is_an_error_a_topic_made_anew_holds_its_partitions(make: Make) -> None:
+    now = [0.0]
+    edge = make(clock=lambda: now[0], auto_offset_reset="error")
+    edge.script.ids["t"] = "here/first"
+    await edge.begin(A)
+    edge.script.ids["t"] = "here/second"
+    now[0] += 60.0
+    code, reason = await edge.loop.hears("trouble")
+    assert code == "TOPIC_MADE_ANEW t[0]"
+    assert "auto_offset_reset" in reason
+    await edge.script.bring(message(20))
+    assert edge.loop.all("taken") == edge.loop.all("restarted") == []
+
+
+async def test_an_offset_is_committed_with_the_id_of_its_topic_where_that_is_known(make: Make) -> None:
+    edge = make("t", "u")
+    edge.script.ids["t"] = "here/first"
+    other = tp(0, "u")
+    epoch = await edge.begin(A, other)
+    edge.consumer.commit({A: (5, epoch), other: (6, epoch)})
+    await edge.script.turns()
+    assert {(at.topic, at.metadata) for at in edge.script.commits[0]} == {("t", "topic=here/first"), ("u", None)}
+    edge.loop.drained = lambda tps, done: done.set_result({A: 7})
+    await edge.script.answer()
+    await edge.script.revoke(A)
+    assert [(at.offset, at.metadata) for at in edge.script.said("commit now")[0]] == [(7, "topic=here/first")]
+
+
+@pytest.mark.parametrize(
+    ("mark", "again"),
+    [
+        ("topic=here/first", True),
+        ("topic=here/second", False),
+        ("topic=there/first", False),  # a mirror brought it along
+        ("", False),
+        ("written by another tool", False),
+    ],
+)
+async def test_an_offset_that_was_committed_of_another_topic_of_the_name_is_not_where_it_begins(
+    make: Make, mark: str, again: bool
+) -> None:
+    edge = make()
+    edge.script.ids["t"] = "here/second"
+    edge.script.stored[A], edge.script.marks[A] = 20, mark
+    edge.script.ends[A] = (3, 40)
+    await edge.begin(A)
+    assert [at.offset for places in edge.script.said("assign") for at in places] == [-1001, *([3] if again else [])]
+
+
+async def test_where_a_reset_is_an_error_an_offset_of_another_topic_of_the_name_holds(make: Make) -> None:
+    edge = make(auto_offset_reset="error")
+    edge.script.ids["t"] = "here/second"
+    edge.script.stored[A], edge.script.marks[A] = 20, "topic=here/first"
+    await edge.begin(A)
+    assert (await edge.loop.hears("trouble"))[0] == "TOPIC_MADE_ANEW t[0]"
+    assert len(edge.script.said("assign")) == 1
+
+
+async def test_a_topic_that_comes_back_after_it_was_somebody_elses_has_not_changed(make: Make) -> None:
+    now = [0.0]
+    edge = make(clock=lambda: now[0])
+    edge.script.ids["t"] = "here/first"
+    await edge.begin(A)
+    await edge.script.revoke(A)
+    edge.script.ids["t"] = "here/second"
+    await edge.more(A)
+    now[0] += 60.0
+    await edge.script.turns()
+    assert edge.loop.all("restarted") == []
+
+
 async def test_a_client_that_was_not_closed_is_never_destroyed() -> None:
     """Its destructor closes it, and after a fault that may never return: the process would hang instead of ending."""
     made: list[weakref.ref[Rotten]] = []
@@ -829,7 +940,13 @@ async def test_a_client_that_was_not_closed_is_never_destroyed() -> None:
         made.append(weakref.ref(one))
         return cast(Client, one)
 
-    consumer = Consumer(config(), partitions=Loop(), loop=asyncio.get_running_loop(), client=client)
+    consumer = Consumer(
+        config(),
+        partitions=Loop(),
+        loop=asyncio.get_running_loop(),
+        client=client,
+        ids=lambda _: TopicIds(lambda _: {}),
+    )
     thread = weakref.ref(consumer)
     consumer.start()
     async with asyncio.timeout(DEADLINE):
