@@ -355,7 +355,9 @@ def tests_only(tree: Node) -> Iterator[Problem]:
 
 
 def _coupled(parts: Parts) -> Iterator[Problem]:
+    """Targets that share partitions, each two of them told once, all of one topic together."""
     seen: set[tuple[str, str]] = set()
+    together: dict[str, tuple[int, set[str]]] = {}
     feeds = [
         (index, target, topic)
         for index, route in parts.routes.items()
@@ -368,9 +370,13 @@ def _coupled(parts: Parts) -> Iterator[Problem]:
             continue
         seen.add((low, high))
         topic = one if _takes(other, one) else other
+        together.setdefault(topic, (index, set()))[1].update((low, high))
+    for topic, (index, targets) in together.items():
+        *names, last = (f"`{target}`" for target in sorted(targets))
+        others = "the other stops" if len(targets) == 2 else "the others stop"
         message = (
-            f"`{low}` and `{high}` are fed by the same partitions of `{topic}`: while one is held, the other stops as "
-            "soon as these are full"
+            f"{', '.join(names)} and {last} are fed by the same partitions of `{topic}`: "
+            f"while one is held, {others} as soon as these are full"
         )
         mend = "this is by design; for full isolation run one daemon with its own group per target"
         yield parts.problem("CFG040", ("routes", index, "targets"), message, mend, "warning")

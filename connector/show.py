@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from connector import explain as codes
 from connector.model import Record
 from connector.render import counted
 from connector.tryout import Answer, Sending, Trial, Trouble
@@ -23,6 +24,8 @@ def text(trial: Trial) -> str:
     made = sum(len(answer.sendings) for answer in trial.answers)
     wrong = len(trial.troubles)
     lines += ["", f"{counted(made, 'event')}, {counted(wrong, 'problem')}; nothing was sent"]
+    if code := next((trouble.code for trouble in trial.troubles if trouble.code in codes.ALL), ""):
+        lines.append(f"`connector explain {code}` says more")
     return "\n".join(lines)
 
 

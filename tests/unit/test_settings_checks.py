@@ -55,6 +55,17 @@ def test_targets_fed_by_the_same_partitions_are_a_warning_and_start_all_the_same
     assert found.settings is not None
 
 
+def test_many_targets_of_one_topic_are_one_warning(tmp_path: Path) -> None:
+    text = with_lines(
+        "targets: {a: {type: fake, region: eu}, b: {type: fake, region: eu}, bus: {type: fake, region: eu}}",
+        "routes: [{name: r, topics: [t], targets: [bus, b]}, {name: s, topics: [t], targets: [a, bus]}]",
+    )
+    found = loaded(tmp_path, text)
+    assert [one.code for one in found.problems] == ["CFG040"]
+    assert found.problems[0].message.startswith("`a`, `b` and `bus` are fed by the same partitions of `t`: ")
+    assert "the others stop" in found.problems[0].message
+
+
 @pytest.mark.parametrize(
     ("order", "linger", "rate"), [("key", "150ms", "5 a second"), ("partition", "0ms", "20 a second")]
 )
