@@ -1,12 +1,13 @@
 """The only place where the steps are joined: build, start, take, drain, stop."""
 
 import asyncio
+import os
 import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any, Final, Literal, Protocol
@@ -15,7 +16,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from connector import __version__
+from connector import __version__, tracing
 from connector.admin import CannotListen
 from connector.admin import serve as admin_server
 from connector.assignment import Assignment, Bounds, Share
@@ -839,10 +840,19 @@ def run(loaded: Loaded) -> int:
     log = structlog.get_logger("connector.app")
     for problem in (*loaded.problems, *problems):
         log.warning("config", code=problem.code, where=str(problem.where), message=problem.message)
+    parts, spans = real_parts(), None
+    if tracing.wanted(os.environ):
+        if reason := tracing.unable(os.environ):
+            log.warning("no spans are sent", reason=reason)
+        else:
+            spans = tracing.Tracing(os.environ)
+            parts = replace(parts, target=spans.around(parts.target))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve(loaded, routes, real_parts()))
+            return runner.run(serve(loaded, routes, parts))
     finally:
+        if spans is not None:
+            spans.close()
         lines.close()
 
 

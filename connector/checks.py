@@ -73,6 +73,7 @@ def check(parts: Parts, kinds: Mapping[str, Kind], owned: Mapping[str, str]) -> 
     yield from _properties(parts, owned)
     yield from _topic_settings(parts)
     yield from _formats(parts)
+    yield from _values(parts, kinds)
     yield from _maps(parts, kinds)
     yield from _tests(parts)
     yield from _coupled(parts)
@@ -301,6 +302,22 @@ def _formats(parts: Parts) -> Iterator[Problem]:
                 yield parts.problem("CFG035", path, message, "use a Confluent registry, or format: bytes")
             elif missing := extra_missing():
                 yield parts.problem("CFG035", path, f"{format} {missing.partition(':')[0]}", missing.partition(": ")[2])
+
+
+def _values(parts: Parts, kinds: Mapping[str, Kind]) -> Iterator[Problem]:
+    """A target that would send the record's bytes, where these are no JSON but stand behind a registry's header."""
+    if parts.settings is None:
+        return
+    framed = {name for name, topic in parts.settings.topics.items() if topic.format in REGISTRY_FORMATS}
+    for index, route in parts.routes.items():
+        for name in dict.fromkeys(route.targets):
+            target = parts.targets.get(name)
+            kind = kinds.get(target.type) if target is not None else None
+            key = kind.value if kind is not None else ""
+            topic = next((one for one in route.topics for other in framed if _meet(one, other)), None)
+            if key and key not in route.map and topic is not None:
+                message = f"the map has no `{key}`, so `{name}` would get the bytes of `{topic}`, which are no JSON"
+                yield parts.problem("CFG036", ("routes", index), message, f"add {key}: ${{value}} to the map")
 
 
 def _maps(parts: Parts, kinds: Mapping[str, Kind]) -> Iterator[Problem]:

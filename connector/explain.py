@@ -106,6 +106,9 @@ avro, protobuf and json_schema name their schema by an id, so they need `schema_
   pip install 'connector[registry]'
 AWS Glue serves the text of a Protobuf schema, which only a Protobuf compiler reads; a Confluent registry serves its
 descriptor.""",
+    "CFG036": """A target would send the bytes of a record that are no JSON.
+Where a map leaves out the event itself (Detail of EventBridge, payload of IoT Events), the record's value goes out as
+it came. In avro, protobuf and json_schema that is a header and more: write for example Detail: ${value}.""",
     "CFG040": """Targets that share partitions share their fate. (A warning.)
 One offset cannot be committed twice: while a target is held, the records it owes keep their partitions from moving on,
 and other targets fed by the same partitions stop as soon as the partition's room is full. For full isolation run one

@@ -79,7 +79,8 @@ class Kind:
     `make(name, settings)` does no I/O; calls happen between `__aenter__` and `__aexit__`. `retired` is the
     sentence that is logged at start for a service that AWS ended. `check(settings, map)` finds what cannot work between
     a target's settings and the map of a route that feeds it: (path below `map`, what is wrong, what to do). `show`
-    turns a `Prepared.body` into text or JSON values for a person, byte for byte what would be sent.
+    turns a `Prepared.body` into text or JSON values for a person, byte for byte what would be sent. `value` is the key
+    of `map` for which the bytes of the record's value stand in where it is left out.
     """
 
     settings: type[TargetSettings]
@@ -88,3 +89,4 @@ class Kind:
     retired: str = ""
     check: Callable[[Any, Mapping[str, Any]], Iterable[Complaint]] | None = None
     show: Callable[[Any], Any] = lambda body: body
+    value: str = ""

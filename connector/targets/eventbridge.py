@@ -42,7 +42,7 @@ from connector.model import (
     Unpublishable,
     Verdict,
 )
-from connector.targets import strict_json
+from connector.targets import strict_json, trace
 from connector.targets.aws import (
     COMPUTED,
     CULPRIT,
@@ -140,6 +140,9 @@ class EventBridgeSettings(AwsSettings):
         pattern=r"^(none|resources|detail(\.[^.\s]+)+)$",
         description="Where the id of redeliveries goes: resources, detail.PATH or none",
     )
+    trace_header: Literal["traceparent", "none"] = Field(
+        "traceparent", description="Where the map has no TraceHeader: the record's traceparent in X-Ray's form, or none"
+    )
 
     @field_validator("batch")
     @classmethod
@@ -210,6 +213,8 @@ class EventBridge:
             entry["Time"] = time
         if "TraceHeader" in fields:
             entry["TraceHeader"] = _trace_header(fields["TraceHeader"])
+        elif self._settings.trace_header == "traceparent" and (parent := trace.traceparent(event.record)):
+            entry["TraceHeader"] = trace.xray(parent)
         size = entry_size(entry)
         if size > self._limits.entry_bytes:
             limit = self._limits.entry_bytes
@@ -429,4 +434,4 @@ def _check(settings: EventBridgeSettings, fields: Mapping[str, Any]) -> Iterator
         yield ("EventBusName",), message, "add it to event_buses, or leave EventBusName out for event_bus"
 
 
-KIND: Final = Kind(settings=EventBridgeSettings, map=MAP, make=EventBridge, check=_check)
+KIND: Final = Kind(settings=EventBridgeSettings, map=MAP, make=EventBridge, check=_check, value="Detail")

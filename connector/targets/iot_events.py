@@ -375,6 +375,7 @@ def _show(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 KIND: Final = Kind(
+    value="payload",
     settings=IotEventsSettings,
     map=MAP,
     make=IotEvents,

@@ -72,6 +72,7 @@ def test_a_target_knows_the_model_and_no_other_target(name: str) -> None:
         "connector.targets.aws",
         "connector.targets.lean",
         "connector.targets.strict_json",
+        "connector.targets.trace",
     }
     allowed = {"connector.model", "connector.targets", *shared}
     assert ours(MODULES[name]) - {"connector"} <= allowed | {name}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.load import load
 from tests.unit.configs import loaded, told, with_lines
 
 
@@ -147,3 +148,26 @@ def test_protobuf_cannot_come_through_glue(tmp_path: Path) -> None:
 def test_a_registry_with_a_mistake_makes_no_second_problem_of_the_formats(tmp_path: Path) -> None:
     found = loaded(tmp_path, with_lines("topics: {t: {format: avro}}", "schema_registry: {type: confluent}"))
     assert [code for code, *_ in told(found)] == ["CFG011"]
+
+
+def test_a_target_that_would_send_the_bytes_behind_a_registrys_header_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "avro.yaml"
+    config.write_text(
+        """\
+kafka: {bootstrap_servers: "localhost:9092", group_id: g}
+topics: {shop: {format: avro}}
+schema_registry: {type: confluent, url: "http://localhost:8081"}
+targets: {bus: {type: eventbridge, region: eu-west-1}, screen: {type: stdout}}
+routes:
+  - {name: bad, topics: ["^sh.*"], targets: [bus], map: {Source: a, DetailType: b}}
+  - {name: good, topics: [shop], targets: [bus], map: {Source: a, DetailType: b, Detail: "${value}"}}
+  - {name: other, topics: [plain], targets: [bus], map: {Source: a, DetailType: b}}
+  - {name: any, topics: [shop], targets: [screen], map: {}}
+unrouted: skip
+dead_letters: {topic: dead}
+"""
+    )
+    errors = load([config], {}).errors
+    assert [(one.code, one.path, one.mend) for one in errors] == [
+        ("CFG036", "routes[0]", "add Detail: ${value} to the map")
+    ]
