@@ -6,8 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -p 3.11
-# The extras that operators need; the image has them.
-IMAGE_EXTRAS := --extra msk --extra re2
 CONFIG ?=
 ARGS ?=
 # Most of a broker test is waiting, so three files at a time suit two cores; each worker has a broker of its own.
@@ -93,7 +91,7 @@ lock: $(VENV)/.dev ## write the locks anew from pyproject.toml (ARGS=--upgrade f
 	$(COMPILE) $(ARGS) pyproject.toml --group dev --group build -o requirements-dev.lock
 	$(COMPILE) $(ARGS) --group browser -c requirements-dev.lock -o requirements-browser.lock
 	$(COMPILE) $(ARGS) --group differential -c requirements-dev.lock -o requirements-differential.lock
-	$(COMPILE) $(ARGS) pyproject.toml $(IMAGE_EXTRAS) -c requirements-dev.lock -o requirements-image.lock
+	$(COMPILE) $(ARGS) pyproject.toml --all-extras -c requirements-dev.lock -o requirements-image.lock
 	$(COMPILE) $(ARGS) --group deploy -o requirements-deploy.lock
 
 clean: ## remove .venv and every cache in the tree

@@ -23,5 +23,6 @@ for topic in $TOPICS; do
 done
 [ -z "$PREFIX" ] || grant --operation Read --operation Describe --topic "$PREFIX" --resource-pattern-type prefixed
 grant --operation Read --operation Describe --group "$GROUP"
-# Read as well: `connector dead-letters` shows and replays them.
-[ -z "$DEAD_LETTERS" ] || grant --operation Write --operation Read --operation Describe --topic "$DEAD_LETTERS"
+# Read as well: `connector dead-letters` shows and replays them. DescribeConfigs: `check --online` looks at the retention.
+[ -z "$DEAD_LETTERS" ] || grant --operation Write --operation Read --operation Describe --operation DescribeConfigs \
+    --topic "$DEAD_LETTERS"

@@ -123,8 +123,8 @@ def image_steps() -> None:
         if said([command, "--version"]).split() != ["connector", __version__]:
             raise Failed(f"the installed command is not version {__version__}")
         said([command, "check", ROOT / "config" / "quickstart.yaml"])
-        for extra in ("aws_msk_iam_sasl_signer", "re2"):
-            said([installed / "bin" / "python", "-c", f"import {extra}"])
+        extras = "aws_msk_iam_sasl_signer, awscrt, fastavro, google.protobuf, jsonschema_rs, opentelemetry.sdk, re2"
+        said([installed / "bin" / "python", "-c", f"import {extras}"])
         said([command, "test", ROOT / "config" / "samples.yaml"])
 
 
