@@ -251,7 +251,9 @@ async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Seq
     assert loaded.settings is not None  # noqa: S101 - demo() has compiled its routes
     books = Books(wish.modes)
     async with AsyncExitStack() as stack:
-        services = _services(loaded.settings, wish.seed)
+        services = services_of(loaded.settings, wish.seed)
+        for name, service in services.items():
+            service.faults.add(*_ANYWHERE, *_CLIMATE[name])
         sandbox = await stack.enter_async_context(Sandbox(services))
         broker = await stack.enter_async_context(Broker())
         settings = _pointed(loaded.settings, broker.bootstrap_servers, sandbox.url)
@@ -366,7 +368,7 @@ def _topic(settings: Settings) -> str:
     return next(named, TOPIC)
 
 
-def _services(settings: Settings, seed: int) -> dict[str, Simulator]:
+def services_of(settings: Settings, seed: int) -> dict[str, Simulator]:
     """The simulated services that the targets of a config need, with what its targets name."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     for target in settings.targets.values():
@@ -382,7 +384,7 @@ def _services(settings: Settings, seed: int) -> dict[str, Simulator]:
         "iot_events": IotEvents,
         "pinpoint": Pinpoint,
     }
-    return {kind: kinds[kind](there, faults=(*_ANYWHERE, *_CLIMATE[kind]), seed=seed) for kind, there in names.items()}
+    return {kind: kinds[kind](there, seed=seed) for kind, there in names.items()}
 
 
 def _pointed(settings: Settings, servers: str, url: str) -> Settings:
