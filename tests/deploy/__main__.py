@@ -33,6 +33,7 @@ ALERTS: Final = CHART / "files" / "alerts.yaml"
 DASHBOARD: Final = CHART / "files" / "dashboard.json"
 VALUES: Final = tuple(sorted((DEPLOY / "helm" / "values").glob("*.yaml")))
 GOLDEN: Final = DEPLOY / "manifests"
+EVERYTHING: Final = Path(__file__).with_name("everything.yaml")
 RELEASE: Final = ("orders", "--namespace", "shop")
 
 REFUSED: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
@@ -185,6 +186,18 @@ def helm_package() -> None:
         helm("lint", Path(folder) / f"connector-{__version__}.tgz", "--quiet", "--set", "existingConfigMap=c")
 
 
+def everything() -> None:
+    """Every value away from its default, in both forms that have a pod; the API knows each field that comes of it."""
+    newest = schemas.KUBERNETES[-1]
+    flags = ["-strict", "-kubernetes-version", newest, "-schema-location", schemas.location()]
+    forms = ((), ("--set", "form=sidecar,networkPolicy.enabled=false"))
+    for form in forms:
+        manifest = helm("template", *RELEASE, CHART, "--kube-version", newest, "--values", EVERYTHING, *form)
+        if "docs/operations.md" in manifest:
+            raise Failed("alerts.runbook does not reach every link")
+        said([go_tool("kubeconform"), *flags], stdin=manifest)
+
+
 def parent_chart() -> None:
     """A chart that depends on ours and puts the sidecar into its own pod, as deploy/README.md says."""
     newest = schemas.KUBERNETES[-1]
@@ -215,8 +228,9 @@ def keda_trigger() -> None:
     listed = tools.module(*tools.KEDA) / "schema" / "generated" / "scalers-schema.json"
     (kafka,) = (each for each in json.loads(listed.read_text())["scalers"] if each["type"] == "kafka")
     known = {each["name"]: each for each in kafka["parameters"]}
-    for document in documents(GOLDEN / "keda.yaml"):
-        for trigger in document["spec"]["triggers"] if document["kind"] == "ScaledObject" else ():
+    scaled = [each for path in GOLDEN.glob("keda*.yaml") for each in documents(path) if each["kind"] == "ScaledObject"]
+    for document in scaled:
+        for trigger in document["spec"]["triggers"]:
             for name, value in trigger["metadata"].items():
                 if name not in known:
                     raise Failed(f"KEDA's kafka trigger has no parameter {name}")
@@ -339,6 +353,7 @@ def checks() -> list[Check]:
         Check("helm", go("helm"), f"template, {shapes}, against deploy/manifests", golden),
         Check("helm", go("helm"), f"{len(REFUSED)} mistakes are refused", refusals),
         Check("helm", go("helm"), "package", helm_package),
+        Check("helm", go("helm"), "every value set at once", everything),
         Check("helm", go("helm"), "a chart that depends on ours", parent_chart),
         Check("kubeconform", go("kubeconform"), f"the manifests, Kubernetes {newest}", kubeconform),
         Check("keda", tools.KEDA[1].removeprefix("v"), "the parameters of the Kafka trigger", keda_trigger),

@@ -162,6 +162,31 @@ def pods() -> Iterator[Any]:
                 yield pytest.param(document["spec"]["template"], id=path.stem)
 
 
+def keys(tree: Any, path: str = "") -> Iterator[str]:
+    """The dotted name of every value, maps that are free inside counted as one."""
+    for name, value in tree.items():
+        if isinstance(value, dict) and name not in FREE and value:
+            yield from keys(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}"
+
+
+FREE = {"config", "resources", "strategy", "podSecurityContext", "securityContext", "annotations", "labels", "affinity"}
+FREE |= {"scaleUp", "scaleDown", "authorization", "metadata", "podLabels", "podAnnotations", "nodeSelector"}
+
+
+def test_every_value_of_the_chart_is_tried_away_from_its_default_and_is_in_the_schema() -> None:
+    defaults, tried = read(CHART / "values.yaml"), read(ROOT / "tests" / "deploy" / "everything.yaml")
+    assert set(keys(defaults)) == set(keys(tried))
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(defaults) | {"global"} == set(schema["properties"])
+    for name, value in defaults.items():
+        described = schema["properties"][name]
+        if isinstance(value, dict) and name not in FREE:
+            assert set(value) == set(described["properties"]), name
+            assert described["additionalProperties"] is False
+
+
 def test_there_is_a_golden_rendering_of_every_shape() -> None:
     assert [path.name for path in MANIFESTS] == [path.name for path in VALUES]
 
@@ -192,17 +217,18 @@ def test_a_sidecar_never_makes_its_application_wait_or_unready(name: str) -> Non
     assert pod["containers"][0]["name"] == "shop"
 
 
-@pytest.mark.parametrize("name", ["deployment", "keda", "local"])
+@pytest.mark.parametrize("name", ["deployment", "keda", "keda-msk", "local"])
 def test_a_deployment_is_ready_when_it_is_in_its_group(name: str) -> None:
     (deployment,) = of_kind(DEPLOY / "manifests" / f"{name}.yaml", "Deployment")
     assert daemon(deployment["spec"]["template"]["spec"])["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-def test_keda_never_asks_for_more_members_than_partitions_and_asks_for_the_daemons_own_group() -> None:
-    (scaled,) = of_kind(DEPLOY / "manifests" / "keda.yaml", "ScaledObject")
-    (deployment,) = of_kind(DEPLOY / "manifests" / "keda.yaml", "Deployment")
+@pytest.mark.parametrize("name", ["keda", "keda-msk"])
+def test_keda_never_asks_for_more_members_than_partitions_and_asks_for_the_daemons_own_group(name: str) -> None:
+    (scaled,) = of_kind(DEPLOY / "manifests" / f"{name}.yaml", "ScaledObject")
+    (deployment,) = of_kind(DEPLOY / "manifests" / f"{name}.yaml", "Deployment")
     assert "replicas" not in deployment["spec"]
-    assert scaled["spec"]["maxReplicaCount"] == read(DEPLOY / "helm" / "values" / "keda.yaml")["keda"]["partitions"]
+    assert scaled["spec"]["maxReplicaCount"] == read(DEPLOY / "helm" / "values" / f"{name}.yaml")["keda"]["partitions"]
     environment = {each["name"]: each.get("value") for each in daemon(deployment["spec"]["template"]["spec"])["env"]}
     for trigger in scaled["spec"]["triggers"]:
         assert trigger["metadata"]["consumerGroup"] == environment["CONNECTOR_KAFKA__GROUP_ID"]
