@@ -53,7 +53,7 @@ from connector.standstill import Standstill, Waiting, Why
 from connector.status import Reload, summary
 from connector.tally import Tally
 from connector.targets import REGISTRY
-from connector.targets.contract import Target
+from connector.targets.contract import Fed, Target
 from connector.targets.dead_letter import TARGET as DEAD_LETTERS
 from connector.targets.dead_letter import Cause, DeadLetters, bury, kafka_producer, retention
 from connector.targets.settings import TargetSettings
@@ -129,7 +129,7 @@ class _Watch:
         self._name = name
 
     def delivered(self, entry: Entry, ack: Ack) -> None:
-        self._app.delivered(self._name, entry)
+        self._app.delivered(self._name, entry, ack)
 
     def retried(self, entry: Entry, ack: Ack) -> None:
         self._app.tally.retried(entry, ack)
@@ -150,6 +150,13 @@ class _Burial:
     def __call__(self) -> None:
         self.settle()
         self.tally.buried(self.event, self.code)
+
+
+def feed(targets: Mapping[str, Target], settings: Settings) -> None:
+    """Show each target that asks for it the maps of the routes that feed it."""
+    for name, target in targets.items():
+        if isinstance(target, Fed):
+            target.fed_by([route.map for route in settings.routes if name in route.targets])
 
 
 class App:
@@ -189,6 +196,7 @@ class App:
         self._metrics = metrics
         self._streaks: Counter[tuple[str, str]] = Counter()  # dead letters in a row, by route and stage
         self._targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
+        feed(self._targets, settings)
         self.lanes = {
             name: self._lane(name, self._targets[name], Pace.of(settings.targets[name])) for name in self._targets
         }
@@ -577,11 +585,11 @@ class App:
             )
             self.pause(event.route, "dead_letters", cause.code)
 
-    def delivered(self, target: str, entry: Entry) -> None:
+    def delivered(self, target: str, entry: Entry, ack: Ack) -> None:
         """A service has an entry: its route's streak of dead letters is broken."""
         if target != DEAD_LETTERS:
             self._streaks.pop((entry.event.route, "TASK_PUT"), None)
-            self.tally.delivered(entry.event)
+            self.tally.delivered(entry.event, ack)
 
     # what an operator may do; connector.operate says who may, and answers in words
 
@@ -872,6 +880,7 @@ async def _ask_all(loaded: Loaded) -> tuple[list[str], list[str]]:
     complaints = await ask_kafka(settings)
     parts = real_parts()
     targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
+    feed(targets, settings)
     if settings.dead_letters is not None:
         targets[DEAD_LETTERS] = parts.dead_letters(settings)
     for name, target in targets.items():

@@ -75,11 +75,13 @@ def check(parts: Parts, kinds: Mapping[str, Kind], owned: Mapping[str, str]) -> 
     yield from _formats(parts)
     yield from _values(parts, kinds)
     yield from _maps(parts, kinds)
+    yield from _dry_runs(parts)
     yield from _tests(parts)
     yield from _coupled(parts)
     yield from _ordered(parts)
     yield from _retired(parts, kinds)
     yield from _unused(parts)
+    yield from _warned(parts, kinds)
 
 
 def _presence(parts: Parts) -> Iterator[Problem]:
@@ -215,6 +217,14 @@ def _batches(parts: Parts) -> Iterator[Problem]:
             )
             mend = "lower batch.max_bytes or raise limits.max_open_bytes"
             yield parts.problem("CFG026", (*path, "max_bytes"), message, mend)
+        one = limits.max_open_per_partition
+        if target.batch.max_entries is not None and one < target.batch.max_entries <= limits.max_open_records:
+            message = (
+                f"a batch of {target.batch.max_entries} entries fills only with records of several partitions: of one, "
+                f"{one} may be open, and these wait {target.batch.linger:g}s for others"
+            )
+            mend = "lower batch.max_entries or raise limits.max_open_per_partition"
+            yield parts.problem("CFG026", (*path, "max_entries"), message, mend, "warning")
         if target.retry.initial > target.retry.max:
             message = f"the first pause, {target.retry.initial:g}s, is longer than the longest, {target.retry.max:g}s"
             yield parts.problem("CFG027", ("targets", name, "retry"), message, "raise retry.max")
@@ -333,6 +343,28 @@ def _maps(parts: Parts, kinds: Mapping[str, Kind]) -> Iterator[Problem]:
                 yield parts.problem("CFG031", ("routes", index, "map", *below), said, mend)
 
 
+def _dry_runs(parts: Parts) -> Iterator[Problem]:
+    """A dry run commits what it has reported: beside a real target, or in its group, records would be lost."""
+    dry = {
+        name: bool(getattr(target, "dry_run", False)) for name, target in parts.targets.items() if target is not None
+    }
+    if parts.settings is None or not any(dry.values()):
+        return
+    name = next(name for name, is_dry in dry.items() if is_dry)
+    real = next((name for name, is_dry in dry.items() if not is_dry), None)
+    if real is not None:
+        message = f"`{name}` is a dry run, but `{real}` really sends: one group's offsets cannot serve both"
+        mend = f"give the dry run a config of its own, with its own kafka.group_id, or take `{real}` out"
+        yield parts.problem("CFG039", ("targets", name, "dry_run"), message, mend)
+    group = parts.settings.kafka.group_id
+    if not re.search(r"dry[-_.]?run", group, re.IGNORECASE):
+        message = (
+            f"`{name}` is a dry run and would commit the offsets of `{group}`: a real run of that group would never "
+            "send these records"
+        )
+        yield parts.problem("CFG039", ("kafka", "group_id"), message, f"name the group for it: {group}-dry-run")
+
+
 def _tests(parts: Parts) -> Iterator[Problem]:
     """Tests that speak of what the config does not have."""
     if parts.settings is None or not parts.whole:
@@ -429,3 +461,12 @@ def _unused(parts: Parts) -> Iterator[Problem]:
         if name not in used:
             message = f"no route names the target `{name}`"
             yield parts.problem("CFG043", ("targets", name), message, "take it out, or name it in a route", "warning")
+
+
+def _warned(parts: Parts, kinds: Mapping[str, Kind]) -> Iterator[Problem]:
+    """What a kind of target warns of in its settings."""
+    for name, target in parts.targets.items():
+        kind = kinds.get(target.type) if target is not None else None
+        for below, message, mend in kind.warn(target) if kind is not None and kind.warn is not None else ():
+            said = f"`{spell(below)}` {message} (`{name}`)"
+            yield parts.problem("CFG044", ("targets", name, *below), said, mend, "warning")

@@ -77,7 +77,8 @@ or choose skip or hold, for all routes at once in defaults: {route: {on_error: h
     "CFG025": """A route consumes the dead-letter topic.
 Each failure would be consumed again and fail again. To send dead letters through the routes again, replay them.""",
     "CFG026": """A batch that can never fill.
-A batch waits for more records than may be open, so only `linger` would ever send it.""",
+A batch waits for more records than may be open, so only `linger` would ever send it. A warning where it fills only with
+records of several partitions, because one may not have so many open.""",
     "CFG027": """Times that contradict each other.
 drain_timeout < shutdown_timeout: a stop drains first and then commits. drain_timeout < max.poll.interval.ms: a drain
 runs inside a rebalance, and a member that takes longer is thrown out of the group. retry.initial <= retry.max.""",
@@ -109,6 +110,9 @@ descriptor.""",
     "CFG036": """A target would send the bytes of a record that are no JSON.
 Where a map leaves out the event itself (Detail of EventBridge, payload of IoT Events), the record's value goes out as
 it came. In avro, protobuf and json_schema that is a header and more: write for example Detail: ${value}.""",
+    "CFG039": """A dry run that would eat records.
+A dry run commits what it has reported, so the group's offsets move on although nothing was sent. It needs a group of
+its own, whose kafka.group_id says so with `dry-run` in it, and no target beside it that really sends.""",
     "CFG040": """Targets that share partitions share their fate. (A warning.)
 One offset cannot be committed twice: while a target is held, the records it owes keep their partitions from moving on,
 and other targets fed by the same partitions stop as soon as the partition's room is full. For full isolation run one
@@ -120,6 +124,8 @@ The rate is one divided by (a call's time + batch.linger), for each key or parti
 It works as long as the service answers.""",
     "CFG043": """A target that no route names. (A warning.)
 Nothing is ever sent to it, but its preflight would run.""",
+    "CFG044": """Something of a target that works otherwise than one may think. (A warning.)
+The message says what. For Fiddler: without model_version its oldest version of the model gets the events.""",
 }
 
 OF_RECORDS: Final[Mapping[str, str]] = {

@@ -49,13 +49,19 @@ class Metrics:
         )
         self.events = Counter(
             "connector_events_total",
-            "Events that came to their end: delivered, dead_lettered or skipped",
+            "Events that came to their end: delivered, dead_lettered, skipped or dry_run",
             ["route", "target", "outcome"],
             registry=registry,
         )
         self.dead_letters = Counter(
             "connector_dead_letters_total",
             "Dead letters that the dead-letter topic acknowledged, by the code that made them",
+            ["route", "target", "code"],
+            registry=registry,
+        )
+        self.warnings = Counter(
+            "connector_warnings_total",
+            "Delivered events with something amiss, by code",
             ["route", "target", "code"],
             registry=registry,
         )

@@ -127,7 +127,9 @@ class Ack:
 
     `code` is the service's own word for the outcome, `detail` its message with the request id, never a payload.
     `retry_after` is the pause in seconds that the service asked for (0: none). `tries` bounds a RETRY: after that many
-    calls the entry counts as REJECTED (0: no bound); it is how an unknown code of an entry ends.
+    calls the entry counts as REJECTED (0: no bound); it is how an unknown code of an entry ends. `warning` is a code
+    for what is amiss with a delivered entry. A delivered entry has no `code`, unless it counts as another outcome than
+    `delivered`: `dry_run`.
     """
 
     verdict: Verdict
@@ -135,6 +137,7 @@ class Ack:
     detail: str = ""
     retry_after: float = 0.0
     tries: int = 0
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

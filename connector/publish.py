@@ -93,7 +93,7 @@ class Pace:
             retry_initial=settings.retry.initial,
             retry_max=settings.retry.max,
             give_up_after=settings.retry.give_up_after,
-            request_timeout=settings.request_timeout,
+            request_timeout=settings.deadline,
             preflight_interval=settings.preflight_interval,
             order=settings.order,
         )

@@ -20,6 +20,7 @@ from connector.status import (
     TargetStatus,
     Totals,
 )
+from connector.targets.contract import Telling
 
 if TYPE_CHECKING:
     from connector.app import App
@@ -61,7 +62,7 @@ def _watch_lane(lane: Lane, metrics: Metrics) -> None:
 def totals_of(app: "App") -> Totals:
     """The sums, and what is open now."""
     tally = app.tally
-    outcomes = dict.fromkeys(("delivered", "dead_lettered", "skipped", "retried"), 0)
+    outcomes = dict.fromkeys(("delivered", "dead_lettered", "skipped", "dry_run", "retried"), 0)
     for (_, outcome), count in tally.by_route.items():
         outcomes[outcome] += count
     return Totals(
@@ -70,6 +71,7 @@ def totals_of(app: "App") -> Totals:
         delivered=outcomes["delivered"],
         dead_lettered=outcomes["dead_lettered"],
         skipped=outcomes["skipped"],
+        dry_run=outcomes["dry_run"],
         retried=outcomes["retried"],
         open_records=app.assignment.totals.records,
         open_bytes=app.assignment.totals.bytes,
@@ -213,6 +215,7 @@ def _target(app: "App", lane: Lane) -> TargetStatus:
         delivered=counts[lane.name, "delivered"] if settings is not None else app.tally.dead_letters,
         retried=counts[lane.name, "retried"],
         rejected=counts[lane.name, "dead_lettered"] + counts[lane.name, "skipped"],
+        told=dict(lane.target.told) if isinstance(lane.target, Telling) else {},
         last_errors=[
             {"code": code, "count": count, "last": iso(last)}
             for code, (count, last) in reversed(app.tally.errors.get(lane.name, {}).items())

@@ -4,7 +4,8 @@ Durations are seconds, sizes bytes, times ISO 8601 in UTC. A field is never left
 empty. Nothing in it holds a payload or a secret.
 """
 
-from typing import Literal, TypedDict
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
 
 
 class Check(TypedDict):
@@ -134,8 +135,8 @@ class TargetStatus(TypedDict):
     """One lane, the dead-letter topic's among them. `waiting` counts entries not on the wire, `in_flight` calls.
 
     `full`: partitions that feed it are paused because its entries take all the room. `failing`: its calls bring
-    nothing, and it goes on trying. `preflight` is null before the first one. `last_errors` has the latest first, ten at
-    most.
+    nothing, and it goes on trying. `preflight` is null before the first one. `told` is what the target shows of itself,
+    for Fiddler's files the service's last answer. `last_errors` has the latest first, ten at most.
     """
 
     name: str
@@ -152,6 +153,7 @@ class TargetStatus(TypedDict):
     delivered: int
     retried: int
     rejected: int
+    told: Mapping[str, Any]
     last_errors: list[CodeCount]
 
 
@@ -172,8 +174,8 @@ class Room(TypedDict):
 class Totals(TypedDict):
     """Sums over everything since the start, and what is open now.
 
-    `consumed` and `unrouted` count records, `delivered`, `dead_lettered`, `skipped` and `retried` events. `lag` is null
-    until Kafka has told it.
+    `consumed` and `unrouted` count records, `delivered`, `dead_lettered`, `skipped`, `dry_run` and `retried` events.
+    `lag` is null until Kafka has told it.
     """
 
     consumed: int
@@ -181,6 +183,7 @@ class Totals(TypedDict):
     delivered: int
     dead_lettered: int
     skipped: int
+    dry_run: int
     retried: int
     open_records: int
     open_bytes: int

@@ -52,7 +52,7 @@ class Tally:
         self.metrics.route_matched.labels(route=route).inc()
 
     def ended(self, event: Event, outcome: str) -> None:
-        """An event came to its end: delivered, dead_lettered or skipped."""
+        """An event came to its end: delivered, dead_lettered, skipped or dry_run."""
         self.by_route[event.route, outcome] += 1
         self.by_target[event.target, outcome] += 1
         self.metrics.events.labels(route=event.route, target=event.target, outcome=outcome).inc()
@@ -63,9 +63,11 @@ class Tally:
         self.metrics.dead_letters.labels(route=event.route, target=event.target, code=self._label(code)).inc()
         self.ended(event, "dead_lettered")
 
-    def delivered(self, event: Event) -> None:
-        """A service has acknowledged an event."""
-        self.ended(event, "delivered")
+    def delivered(self, event: Event, ack: Ack) -> None:
+        """A service has acknowledged an event, or it was a dry run; `ack` tells whether something is amiss with it."""
+        self.ended(event, ack.code or "delivered")
+        if ack.warning:
+            self.metrics.warnings.labels(route=event.route, target=event.target, code=ack.warning).inc()
         if event.record.timestamp_ms >= 0:
             self.metrics.end_to_end_seconds.observe(max(0.0, self._wall() - event.record.timestamp_ms / 1000))
 

@@ -480,7 +480,7 @@ def _refusal(error: ClientError, operation: str) -> Refusal:
         message=tidy(str(said.get("Message") or "")),
         request_id=str(metadata.get("RequestId", "")),
         status=int(metadata.get("HTTPStatusCode", 0)),
-        retry_after=_retry_after(metadata.get("HTTPHeaders", {})),
+        retry_after=retry_after(metadata.get("HTTPHeaders", {})),
     )
     if error.operation_name == operation or verdict(refusal) is Verdict.RETRY:
         return refusal
@@ -498,7 +498,7 @@ def _failure(error: BotoCoreError) -> Refusal:
     return Refusal(code, tidy(str(error)))
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds of a Retry-After header in either form of RFC 9110; a date counts from the reply's own Date."""
     asked = headers.get("retry-after", "")
     if re.fullmatch(r"\d{1,9}(\.\d+)?", asked):

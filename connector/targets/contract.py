@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 from connector.model import Ack, Batch, Event, Limits, Preflight, Prepared
 from connector.targets.settings import TargetSettings
@@ -48,6 +48,25 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class Fed(Protocol):
+    """A target that reads the maps of the routes that feed it: what they name in so many words, it looks after."""
+
+    def fed_by(self, maps: Sequence[Mapping[str, Any]]) -> None:
+        """Take the maps, before the target is opened."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A target that has something of its own to show in `/status`."""
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """JSON values, none of them a payload or a secret."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """What the target's API takes under one key of `map`, for the check at load.
@@ -69,7 +88,7 @@ class Leaf:
 
 
 Complaint: TypeAlias = tuple[tuple[str | int, ...], str, str]
-"""A path below `map`, what is wrong there, and what to do about it."""
+"""A path, what is wrong there, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +97,8 @@ class Kind:
 
     `make(name, settings)` does no I/O; calls happen between `__aenter__` and `__aexit__`. `retired` is the
     sentence that is logged at start for a service that AWS ended. `check(settings, map)` finds what cannot work between
-    a target's settings and the map of a route that feeds it: (path below `map`, what is wrong, what to do). `show`
+    a target's settings and the map of a route that feeds it: (path below `map`, what is wrong, what to do). `warn`
+    finds what works otherwise than one may think: (path below the target, what, what to do). `show`
     turns a `Prepared.body` into text or JSON values for a person, byte for byte what would be sent. `value` is the key
     of `map` for which the bytes of the record's value stand in where it is left out.
     """
@@ -90,3 +110,4 @@ class Kind:
     check: Callable[[Any, Mapping[str, Any]], Iterable[Complaint]] | None = None
     show: Callable[[Any], Any] = lambda body: body
     value: str = ""
+    warn: Callable[[Any], Iterable[Complaint]] | None = None

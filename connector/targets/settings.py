@@ -95,3 +95,8 @@ class TargetSettings(Closed):
         description="Overrides what a code of the service means: {SomeException: reject}",
         examples=[{"SomeException": "reject"}],
     )
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that one `send` may take: a request, unless a target needs several for it."""
+        return self.request_timeout

@@ -17,6 +17,7 @@ PROMISED = {
     "connector_route_matched_total": ("route",),
     "connector_events_total": ("route", "target", "outcome"),
     "connector_dead_letters_total": ("route", "target", "code"),
+    "connector_warnings_total": ("route", "target", "code"),
     "connector_retries_total": ("route", "target", "code"),
     "connector_batches_total": ("target", "trigger"),
     "connector_batch_entries": ("target",),
