@@ -272,6 +272,7 @@ def summary(before: Totals, after: Totals, seconds: float) -> dict[str, int | fl
         "delivered_per_s": round(delivered / seconds, 1) if seconds > 0 else 0.0,
         "dead_lettered": done(before["dead_lettered"], after["dead_lettered"]),
         "skipped": done(before["skipped"], after["skipped"]),
+        "dry_run": done(before["dry_run"], after["dry_run"]),
         "unrouted": done(before["unrouted"], after["unrouted"]),
         "retried": done(before["retried"], after["retried"]),
         "open_records": after["open_records"],

@@ -26,7 +26,7 @@ WHOLE: Final = frozenset(
 )
 """They decide what one request gets; the first that is left in the script does."""
 
-BESIDE: Final = frozenset({"refuse", "refuse_endpoint", "slow"})
+BESIDE: Final = frozenset({"fail_job", "refuse", "refuse_endpoint", "slow"})
 """They come on top, all that are left together."""
 
 ODD: Final = frozenset({"bare", "no_count", "refuse_endpoint", "wrong_count", "wrong_length"})
@@ -151,6 +151,11 @@ def refuse(
 def refuse_endpoint(status: int, *, entry: int | None = None, times: int | None = 1) -> Fault:
     """The endpoint of the entry at this index, or every one, gets this status; its events are taken (Pinpoint)."""
     return Fault("refuse_endpoint", times, code=str(status), message="Refused by the script.", entry=entry)
+
+
+def fail_job(status: str = "FAILURE", message: str = "Failed by the script.", times: int | None = 1) -> Fault:
+    """The job of a file ends so, without a row of it; STARTED never ends (Fiddler)."""
+    return Fault("fail_job", times, code=status, message=message)
 
 
 def bare(status: int = 202, times: int | None = 1) -> Fault:

@@ -30,6 +30,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self
 
+import aioboto3
 import structlog
 from botocore.exceptions import BotoCoreError
 
@@ -79,6 +80,7 @@ from connector.targets.fiddler_settings import (
     MAX_BYTES,
     MAX_EVENTS,
     TRIES,
+    Credentials,
     FiddlerSettings,
     check,
     warn,
@@ -115,7 +117,7 @@ class Fiddler:
         )
         self._models = Models(self._api, clock, settings.schema_refresh)
         self._files: Files = FilesV2(self._api, settings.organization) if settings.organization else FilesV3(self._api)
-        self._s3 = Service("s3", _s3_settings(settings), sessions=sessions)
+        self._s3 = Service("s3", _s3_settings(settings), sessions=_with(settings.credentials, sessions))
         self._log = structlog.get_logger("connector.targets.fiddler").bind(target=name)
         self._maps: Sequence[Mapping[str, Any]] = ()
         self._doubtful: OrderedDict[str, None] = OrderedDict()
@@ -582,8 +584,21 @@ def _unread(batch: Batch, why: str) -> list[Ack]:
     return [Ack(Verdict.RETRY, "ProtocolError", why)] * len(batch)
 
 
+def _with(credentials: Credentials | None, sessions: aws.Sessions) -> aws.Sessions:
+    """Sessions with the keys of the settings, or those that find their own."""
+    if credentials is None:
+        return sessions
+    token = credentials.aws_session_token
+    return lambda settings: aioboto3.Session(
+        credentials.aws_access_key_id,
+        credentials.aws_secret_access_key.get_secret_value(),
+        token.get_secret_value() if token is not None else None,
+        region_name=settings.region,
+    )
+
+
 def _s3_settings(settings: FiddlerSettings) -> AwsSettings:
-    return AwsSettings(
+    return AwsSettings.model_construct(
         type="s3",
         region=settings.s3_region,
         endpoint_url=settings.s3_endpoint_url,

@@ -17,11 +17,14 @@ from connector.model import Event, Verdict
 from connector.sandbox import faults
 from connector.sandbox.eventbridge import EventBridge as Sandbox
 from connector.sandbox.eventbridge import counted_bytes
+from connector.sandbox.fiddler import Fiddler as FiddlerSandbox
 from connector.sandbox.iot_events import IotEvents as IotSandbox
-from connector.sandbox.modelled import Modelled
 from connector.sandbox.pinpoint import Pinpoint as PinpointSandbox
+from connector.sandbox.simulator import Simulator
 from connector.targets.contract import Target
 from connector.targets.eventbridge import ENTRY_CODES, EventBridge, EventBridgeSettings
+from connector.targets.fiddler import Fiddler
+from connector.targets.fiddler_settings import FiddlerSettings
 from connector.targets.iot_events import MESSAGE_CODES, IotEvents, IotEventsSettings
 from connector.targets.pinpoint import EVENT_CODES, Pinpoint, PinpointSettings
 from connector.targets.stdout import Stdout, StdoutSettings
@@ -147,7 +150,7 @@ class _ModelledWorld:
     """What the simulators that botocore's models drive have in common."""
 
     target: Any
-    sandbox: Modelled
+    sandbox: Simulator
 
     def refuse(self, index: int | None, code: str) -> None:
         self.sandbox.faults.add(faults.refuse(code, entry=index))
@@ -219,6 +222,33 @@ async def _pinpoint(settings: Mapping[str, Any]) -> AsyncIterator[World]:
         }
         async with Pinpoint("pinpoint", PinpointSettings.model_validate(tree), sessions=session) as target:
             yield _PinpointWorld(target, sandbox)
+
+
+class _FiddlerWorld(_ModelledWorld):
+    def event(self, number: int, text: str = "") -> Event:
+        return event({"event": {"n": number, "text": text}}, record(offset=number, timestamp_ms=1_700_000_000_123))
+
+    def arrived(self) -> list[int]:
+        return [int(taken.row["n"]) for taken in self.sandbox.accepted]
+
+    def counted(self) -> list[int]:
+        return [taken.bytes for taken in self.sandbox.accepted]
+
+
+@asynccontextmanager
+async def _fiddler(settings: Mapping[str, Any]) -> AsyncIterator[World]:
+    async with FiddlerSandbox(job_states=()) as sandbox:
+        tree = {"url": sandbox.url, "token": "t", "project_name": "shop", "model_name": "churn", **settings}
+        async with Fiddler("fiddler", FiddlerSettings.model_validate(tree), sessions=session) as target:
+            yield _FiddlerWorld(target, sandbox)
+
+
+def _fiddler_files(settings: Mapping[str, Any]) -> AbstractAsyncContextManager[World]:
+    return _fiddler({"publish": "batch", "job_poll": "1ms", **settings})
+
+
+def _fiddler_files_v2(settings: Mapping[str, Any]) -> AbstractAsyncContextManager[World]:
+    return _fiddler_files({"api": "v2", "organization": "acme", **settings})
 
 
 class _Stream(io.BytesIO):
@@ -297,7 +327,46 @@ _ANY_TROUBLE: Final = [
     "throttled",
 ]
 
+_FIDDLER_CODES: Final = {
+    ("RequestTimeout", 408): Verdict.RETRY,
+    ("TooManyRequests", 429): Verdict.RETRY,
+    ("InternalServerError", 500): Verdict.RETRY,
+    ("BadGateway", 502): Verdict.RETRY,
+    ("ServiceUnavailable", 503): Verdict.RETRY,
+    ("GatewayTimeout", 504): Verdict.RETRY,
+    ("BadRequest", 400): Verdict.REJECTED,
+    ("RequestEntityTooLarge", 413): Verdict.REJECTED,
+    ("UnprocessableEntity", 422): Verdict.REJECTED,
+    ("Unauthorized", 401): Verdict.HOLD,
+    ("Forbidden", 403): Verdict.HOLD,
+    ("ObjectNotFound", 404): Verdict.HOLD,
+    ("MethodNotAllowed", 405): Verdict.HOLD,
+    ("Conflict", 409): Verdict.HOLD,
+    ("SomethingNew", 418): Verdict.HOLD,
+    ("NotImplemented", 501): Verdict.HOLD,
+}
+_FIDDLER: Final = Adapter(
+    open=_fiddler,
+    entry_codes={},
+    unknown_codes=[],
+    call_codes=_FIDDLER_CODES,
+    unreadable=[
+        *_ANY_TROUBLE,
+        "accepted, then one result too few",
+        "accepted, then one result too many",
+        "accepted, then no answers to events",
+    ],
+    silences=["silent before", "accepted, then silent"],
+    lowered={"max_entries": 3, "max_bytes": "2KiB"},
+)
+_FIDDLER_FILES: Final = replace(
+    _FIDDLER, open=_fiddler_files, unreadable=[*_ANY_TROUBLE, "accepted, then no answers to events"]
+)
+
 ADAPTERS: Final[dict[str, Adapter]] = {
+    "fiddler": _FIDDLER,
+    "fiddler files": _FIDDLER_FILES,
+    "fiddler files v2": replace(_FIDDLER_FILES, open=_fiddler_files_v2),
     "eventbridge": Adapter(
         open=_bridge,
         entry_codes=ENTRY_CODES,
@@ -414,7 +483,7 @@ ADAPTERS.update({f"{kind} lean": _lean(ADAPTERS[kind]) for kind in AWS})
 
 @pytest.fixture(params=sorted(ADAPTERS))
 def adapter(request: pytest.FixtureRequest) -> Adapter:
-    """The adapter of each registered target in turn."""
+    """The adapter of each registered target in turn, and of each way in which it sends."""
     return ADAPTERS[request.param]
 
 

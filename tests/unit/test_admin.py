@@ -113,6 +113,7 @@ def status_of_a_daemon() -> Status:
                 "delivered": 39_000,
                 "dead_lettered": 100,
                 "skipped": 4,
+                "dry_run": 0,
                 "retried": 0,
                 "paused": {
                     "why": "dead_letters",
@@ -151,6 +152,7 @@ def status_of_a_daemon() -> Status:
                 "delivered": 39_000,
                 "retried": 0,
                 "rejected": 100,
+                "told": {},
                 "last_errors": [],
             },
             {
@@ -179,6 +181,7 @@ def status_of_a_daemon() -> Status:
                 "delivered": 171_000,
                 "retried": 340,
                 "rejected": 12,
+                "told": {},
                 "last_errors": [{"code": "AccessDeniedException", "count": 9, "last": "2026-11-21T07:13:01Z"}],
             },
         ],
@@ -190,6 +193,7 @@ def status_of_a_daemon() -> Status:
             "delivered": 210_000,
             "dead_lettered": 112,
             "skipped": 4,
+            "dry_run": 0,
             "retried": 340,
             "open_records": 14_000,
             "open_bytes": 20_500_000,
