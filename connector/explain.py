@@ -216,6 +216,35 @@ Letters, digits, `_`, `.` and `-`.""",
     "BadMessageId": """messageId is not 1 to 64 letters, digits, `_` and `-`.
 ${uuid5(…)} makes one of any text.""",
     "BadEndpointId": """EndpointId holds `$`, `{` or `}`, which Pinpoint does not take.""",
+    "BadName": """A name of a Fiddler project or model that can be none.
+It is part of a path or a look-up: no / : ? # % or unprintable character may stand in it.""",
+    "BadPath": """What stands for a file of Fiddler leads elsewhere, or nowhere.
+A path below `directory` of the target, without .. and not absolute, or s3://BUCKET/KEY; and of the kind that
+data_source says, where it says one.""",
+    "Twice": """Two fields of a map that are one thing.
+project_id is the deprecated name of project_name, model_id of model_name, batch_source of events_path; and a record is
+a row (`event`) or names a file. Keep one of the two.""",
+    "Uncastable": """A value that is not of its column's data type, and casting_type asks for it.
+int and float take numbers and texts of them, bool takes true, false, 1 and 0, a category one of its values. Nothing is
+cut to fit.""",
+    "UnknownColumns": """A column that the model does not have, and unknown_columns is reject.
+Map the columns one by one, or write unknown_columns: warn: then Fiddler drops them, and
+connector_warnings_total counts the events.""",
+    "NoIdColumn": """The Fiddler model has no event_id_col, so event_id has no place in it.
+Updates are held for it, since they would find no event; new events go without their id, with a warning. Onboard the
+model with an event_id_col.""",
+    "FieldMismatch": """id_field, timestamp_field or group_by of the target is not what the Fiddler model says.
+A file that a record names is sent as it is, so its columns must be called as the model has them.""",
+    "FileMissing": """A record names a file that cannot be read below `directory` of the target.
+It is looked for five times, then the record follows on_reject. Links are not followed: they could lead elsewhere.""",
+    "JobFailed": """The job of a file failed four times, and half of it again, down to this row.
+The detail has Fiddler's reason.""",
+    "JobTimeout": """The job of a file has not ended within job_timeout.
+The file is sent again, and its rows may be there twice, with the same ids. Raise job_timeout, or make files
+smaller.""",
+    "ModelMisused": """The routes do something for which the Fiddler model has no place.
+The detail says what: an update that maps inputs, outputs or decisions, which Fiddler drops, or a group_by that is not
+the model's.""",
     "Unpublishable": """The target could never take this event.
 The reason stands beside the code.""",
     "Timeout": """No answer in time.

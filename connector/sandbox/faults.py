@@ -29,7 +29,7 @@ WHOLE: Final = frozenset(
 BESIDE: Final = frozenset({"fail_job", "refuse", "refuse_endpoint", "slow"})
 """They come on top, all that are left together."""
 
-ODD: Final = frozenset({"bare", "no_count", "refuse_endpoint", "wrong_count", "wrong_length"})
+ODD: Final = frozenset({"bare", "fail_job", "no_count", "refuse_endpoint", "wrong_count", "wrong_length"})
 """They are of the shape of a reply: each service has some of them. The others every service has."""
 
 

@@ -197,6 +197,7 @@ class Fiddler(Simulator):
     """
 
     name: ClassVar[str] = "fiddler"
+    odd: ClassVar[frozenset[str]] = frozenset({"fail_job", "no_count", "wrong_length"})
     max_body: ClassVar[int] = 256 * 2**20
 
     def __init__(

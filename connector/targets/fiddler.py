@@ -27,10 +27,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aioboto3
+import aiohttp
 import structlog
 from botocore.exceptions import BotoCoreError
 
@@ -302,8 +304,15 @@ class Fiddler:
         if not kept:
             return [each for each in fitted if isinstance(each, Ack)]
         entries = tuple(entry for entry, _ in kept)
-        content = await asyncio.to_thread(table, [each.values for _, each in kept], self._settings.group_by)
-        publication = self._publication(first, name_of(entries, first.batch_id), Content.of_bytes(content), model)
+        rows = [each.values for _, each in kept]
+        content = Content.of_bytes(await asyncio.to_thread(table, rows, self._settings.group_by))
+        publication = self._publication(first, name_of(entries, first.batch_id), content, model)
+        time_field = self._settings.timestamp_field or TIME_COLUMN
+        publication = replace(
+            publication,
+            id_field=self._settings.id_field or ID_COLUMN,
+            timestamp_field=time_field if any(time_field in row for row in rows) else None,
+        )
         outcome = await self._published(entries, publication)
         if outcome.verdict is Verdict.REJECTED and len(batch) > 1:
             raise BatchRefused(outcome)
@@ -312,15 +321,14 @@ class Fiddler:
 
     def _publication(self, of: Row | Named, name: str, content: Content, model: Model | None) -> Publication:
         settings = self._settings
-        named = isinstance(of, Named)
         return Publication(
             to=of.to,
             name=name,
             content=content,
             update=of.update,
             batch_id=of.batch_id,
-            id_field=settings.id_field if named else settings.id_field or ID_COLUMN,
-            timestamp_field=settings.timestamp_field if named else settings.timestamp_field or TIME_COLUMN,
+            id_field=settings.id_field,
+            timestamp_field=settings.timestamp_field,
             timestamp_format=of.format,
             group_by=settings.group_by,
             model_id=model.id if model is not None else "",
@@ -398,7 +406,7 @@ class Fiddler:
             return Ack(
                 Verdict.RETRY, "Timeout", f"S3: no end of the object within {self._settings.request_timeout:g} s"
             )
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
             return Ack(Verdict.RETRY, type(error).__name__, "S3: the object breaks off")
         return _too_large(self._settings.max_file_bytes) if spooled is None else spooled
 

@@ -5,7 +5,6 @@ Sources: fiddler-client 3.14.1 (entities/file.py, entities/events.py, entities/j
 """
 
 import asyncio
-import csv
 import hashlib
 import io
 import os
@@ -54,18 +53,31 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def line(cells: Iterable[Any]) -> str:
-    """One line of CSV, as pandas writes it; nothing stands for null, and JSON for lists and objects."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([_cell(cell) for cell in cells])
-    return out.getvalue()
+    """One line of CSV. Nothing stands for null, and JSON for lists and objects.
+
+    Written by hand, because Python's writer leaves a carriage return without quotes (before 3.13).
+    """
+    written = [_cell(cell) for cell in cells]
+    return (",".join(written) if written != [""] else '""') + "\n"  # an empty line would be no row
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list | tuple):
-        return strict_json.encode(value)
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return value
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            text = value
+        case dict() | list() | tuple():
+            text = strict_json.encode(value)
+        case datetime():
+            text = value.isoformat().replace("+00:00", "Z")
+        case _:
+            text = str(value)
+    return f'"{text.replace(_QUOTE, _QUOTE * 2)}"' if _SPECIAL.search(text) else text
+
+
+_QUOTE: Final = '"'
+_SPECIAL: Final = re.compile(r'[",\r\n]')
 
 
 def table(rows: Sequence[Mapping[str, Any]], group_by: str | None = None) -> bytes:
@@ -76,11 +88,7 @@ def table(rows: Sequence[Mapping[str, Any]], group_by: str | None = None) -> byt
         for row in rows:
             groups.setdefault(repr(row.get(group_by)), []).append(row)
         rows = [row for group in groups.values() for row in group]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return out.getvalue().encode()
+    return "".join([line(columns), *(line(row.get(column) for column in columns) for row in rows)]).encode()
 
 
 def name_of(batch: Batch, stem: str | None = None) -> str:
@@ -177,11 +185,14 @@ async def fetched(stack: AsyncExitStack, body: Any, largest: int) -> int | None:
     """Put an S3 object's body into an unnamed file and give its descriptor; None where it is larger than allowed."""
     spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
     size = 0
-    async for chunk in body.iter_chunks(2**20):
-        size += len(chunk)
-        if size > largest:
-            return None
-        await asyncio.to_thread(spool.write, chunk)
+    try:
+        async for chunk in body.iter_chunks(2**20):
+            size += len(chunk)
+            if size > largest:
+                return None
+            await asyncio.to_thread(spool.write, chunk)
+    finally:
+        body.close()
     await asyncio.to_thread(spool.flush)
     return spool.fileno()
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from connector.targets.aws import COMPUTED
 from connector.targets.contract import Complaint, Leaf
@@ -29,7 +29,14 @@ TRIES: Final = 4
 NAME: Final = r"[a-z_][a-z0-9_]{1,29}"
 """Name of a model: 2 to 30 of a-z, 0-9 and _, no digit first (reference of publish_event)."""
 
-_NAME: Final = re.compile(NAME)
+PROJECT: Final = r"[a-z0-9_][a-z0-9_-]{1,99}"
+"""Name of a project, which may have hyphens and begin with a digit (fiddler-client 3.14.1, entities/project.py)."""
+
+_RULES: Final = {
+    "project": (re.compile(PROJECT), "2 to 100 of a-z, 0-9, _ and -"),
+    "model": (re.compile(NAME), "2 to 30 of a-z, 0-9 and _, no digit first"),
+}
+
 _FLAG: Final = Leaf("boolean")
 _WORD: Final = Leaf("string")
 
@@ -55,6 +62,7 @@ _OF_FILES: Final = (
     *("max_file_bytes", "ack_on", "job_poll", "job_timeout", "s3_region", "s3_endpoint_url"),
 )
 
+ProjectName = Annotated[str, Field(pattern=rf"^{PROJECT}$")]
 Name = Annotated[str, Field(pattern=rf"^{NAME}$")]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -81,7 +89,7 @@ class FiddlerSettings(TargetSettings):
         "event", description="event: requests of events, as publish_event; batch: files, as publish_events_batch"
     )
 
-    project_name: Name | None = Field(None, description="Project of events whose map names none")
+    project_name: ProjectName | None = Field(None, description="Project of events whose map names none")
     model_name: Name | None = Field(None, description="Model of events whose map names none")
     model_version: _Text | None = Field(None, description="Version of the model; without one Fiddler takes the oldest")
     project_id: _Text | None = Field(None, description="Deprecated name of project_name; a UUID is used as it is")
@@ -137,9 +145,10 @@ class FiddlerSettings(TargetSettings):
 
     @field_validator("project_id", "model_id")
     @classmethod
-    def _is_a_name(cls, name: str | None) -> str | None:
-        if name is not None and not _NAME.fullmatch(name) and not is_uuid(name):
-            raise ValueError("is neither a UUID nor a name: 2 to 30 of a-z, 0-9 and _, no digit first")
+    def _is_a_name(cls, name: str | None, info: ValidationInfo) -> str | None:
+        pattern, rule = _RULES[str(info.field_name).partition("_")[0]]
+        if name is not None and not pattern.fullmatch(name) and not is_uuid(name):
+            raise ValueError(f"is neither a UUID nor a name: {rule}")
         return name
 
     @model_validator(mode="after")
@@ -203,9 +212,9 @@ def check(settings: FiddlerSettings, fields: Mapping[str, Any]) -> Iterator[Comp
             name = fields.get(said)
             if not isinstance(name, str) or COMPUTED.search(name) or (said == alias and is_uuid(name)):
                 continue
-            if not _NAME.fullmatch(name):
-                mend = "2 to 30 of a-z, 0-9 and _, no digit first"
-                yield (said,), f"is `{name}`, which is no name of Fiddler's", mend
+            pattern, rule = _RULES[said.partition("_")[0]]
+            if not pattern.fullmatch(name):
+                yield (said,), f"is `{name}`, which is no name of Fiddler's", rule
     form = fields.get("timestamp_format")
     if isinstance(form, str) and not COMPUTED.search(form) and form not in FORMATS:
         yield ("timestamp_format",), f"is `{form}`", f"one of {', '.join(FORMATS)}"

@@ -113,7 +113,6 @@ def status_of_a_daemon() -> Status:
                 "delivered": 39_000,
                 "dead_lettered": 100,
                 "skipped": 4,
-                "dry_run": 0,
                 "retried": 0,
                 "paused": {
                     "why": "dead_letters",
