@@ -219,6 +219,8 @@ class App:
         # lanes that must leave room to others, and the topics that feed them
         self._parts: dict[str, frozenset[str]] = {}
         self._waiting: frozenset[str] = frozenset()  # topics that feed a stopped route, if others do not
+        self._late: frozenset[str] = frozenset()  # topics that feed a route with a delay
+        self._assigned_at: dict[TopicPartition, float] = {}
         self.consumer: Consumer | None = None
 
     def _lane(self, name: str, target: Target, pace: Pace) -> Lane:
@@ -322,6 +324,7 @@ class App:
         """These partitions are ours (none: we are a member without any)."""
         self.joined = True
         self.assignment.assign(epoch, tps)
+        self._assigned_at |= dict.fromkeys(tps, self.parts.wall())
         self._divide()
         self._metrics.rebalances.labels(kind="assigned").inc()
         self._log.info("assigned", partitions=[str(tp) for tp in tps])
@@ -374,6 +377,7 @@ class App:
             self._lines.pop(tp, None)
         self.standstill.forget(gone)
         for tp in tps:
+            self._assigned_at.pop(tp, None)
             if self.lags.pop(tp, None) is not None:
                 self._metrics.forget(tp)
         self._metrics.rebalances.labels(kind=kind).inc()
@@ -523,7 +527,9 @@ class App:
         if not delay:
             lane.offer(entry)
             return
-        wait = entry.event.record.timestamp_ms / 1000 + delay - self.parts.wall()
+        record = entry.event.record
+        since = max(record.timestamp_ms / 1000, self._assigned_at.get(record.tp, 0.0))
+        wait = since + delay - self.parts.wall()  # in a backlog too, what must go before it has so long to do so
         lane.offer(entry, self.parts.clock() + wait if wait > 0 else 0.0)
 
     def _fail(self, share: Share, failure: Failure, settle: Settle) -> None:
@@ -659,13 +665,15 @@ class App:
         """Note which lanes must leave room to others, anew with each assignment.
 
         A lane that some partitions do not feed may fill half of the room, however it fares: one that is slow, or only
-        retries, would take all of it otherwise, and stop the topics of every other target.
+        retries, would take all of it otherwise, and stop the topics of every other target. So would a backlog that
+        waits for a route's delay, and stop those that must go before it.
         """
         owned = Counter(tp.topic for tp in self.assignment.shares)
         stopped = [route for name in self.standstill.routes if (route := self.routes.by_name.get(name)) is not None]
         waiting = frozenset(topic for topic in owned if any(route.takes(topic) for route in stopped))
         self._waiting = waiting if len(waiting) < len(owned) else frozenset()
         self._grant_every = _GRANT_EVERY + _GRANT_EACH * sum(owned.values())
+        self._late = frozenset(t for t in owned if any(route.settings.delay for route in self.routes.of(t)))
         fed = {name: frozenset(t for t in owned if self.routes.feeds(t, name)) for name in self.lanes}
         self._parts = {name: topics for name, topics in fed.items() if topics and len(topics) < len(owned)}
 
@@ -684,10 +692,11 @@ class App:
         topics = frozenset(topic for name in stuck for topic in self._parts[name])
         if len(stuck) > 1 and any(tp.topic not in topics for tp in self.assignment.shares):
             left[""] = (topics, half - sum(self.lanes[name].open_entries for name in stuck))
-        if self._waiting:
-            shares = self.assignment.shares.items()
-            opened = sum(share.ledger.open_records for tp, share in shares if tp.topic in self._waiting)
-            left["stopped routes"] = (self._waiting, half - opened)
+        for name, topics in (("stopped routes", self._waiting), ("delayed routes", self._late)):
+            if topics:
+                shares = self.assignment.shares.items()
+                opened = sum(share.ledger.open_records for tp, share in shares if tp.topic in topics)
+                left[name] = (topics, half - opened)
         return left
 
     def stopped_partitions(self) -> set[TopicPartition]:

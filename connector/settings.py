@@ -245,7 +245,9 @@ class RouteSettings(Closed):
     dead_letter_topic: TopicName | None = Field(
         None, description="Where the dead letters of this route go, instead of dead_letters.topic"
     )
-    delay: Duration = Field(0.0, description="Hold a record until this long after its timestamp")
+    delay: Duration = Field(
+        0.0, description="Hold a record until this long after its timestamp, and after its partition came to us"
+    )
     paused: bool = Field(False, description="true: its records wait until an operator resumes it, or a reload does")
 
 
