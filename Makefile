@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential patterns browser bench bench-daemon lock clean chaos image dist \
+.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos image dist \
 	sbom deploy-check
 
 help: ## print this help
@@ -76,6 +76,9 @@ differential: $(VENV)/.differential ## hold the expressions against two other CE
 patterns: $(VENV)/.dev ## hold the event patterns against AWS's own event-ruler (needs a JDK 17 and Maven)
 	$(BIN)/python -m tests.differential.patterns $(ARGS)
 
+fiddler-clients: $(VENV)/fiddler-v3/.done $(VENV)/fiddler-v2/.done $(VENV)/.dev ## what Fiddler's own clients make of the simulator, and how our requests differ from theirs
+	$(BIN)/python -m tests.clients $(VENV)
+
 browser: $(VENV)/.browser ## the status page in headless Chromium (installs it from Debian packages where it is missing)
 	$(BIN)/pytest $(ARGS) tests/browser
 
@@ -91,6 +94,8 @@ lock: $(VENV)/.dev ## write the locks anew from pyproject.toml (ARGS=--upgrade f
 	$(COMPILE) $(ARGS) pyproject.toml --group dev --group build -o requirements-dev.lock
 	$(COMPILE) $(ARGS) --group browser -c requirements-dev.lock -o requirements-browser.lock
 	$(COMPILE) $(ARGS) --group differential -c requirements-dev.lock -o requirements-differential.lock
+	$(COMPILE) $(ARGS) --group fiddler-v2 -o requirements-fiddler-v2.lock
+	$(COMPILE) $(ARGS) --group fiddler-v3 -o requirements-fiddler-v3.lock
 	$(COMPILE) $(ARGS) pyproject.toml --all-extras -c requirements-dev.lock -o requirements-image.lock
 	$(COMPILE) $(ARGS) --group deploy -o requirements-deploy.lock
 
@@ -134,4 +139,11 @@ $(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
 $(VENV)/.differential: requirements-differential.lock $(VENV)/.dev
 	@echo "Installing what to compare with into $(VENV), once."
 	@$(PIP) --require-hashes -r requirements-differential.lock
+	@touch $@
+
+# Each of Fiddler's clients has an environment of its own: they need different versions of pydantic.
+$(VENV)/fiddler-%/.done: requirements-fiddler-%.lock | $(BIN)/python
+	@echo "Installing Fiddler's client for API $* into $(VENV)/fiddler-$*, once."
+	@$(BIN)/python -m venv $(VENV)/fiddler-$*
+	@$(VENV)/fiddler-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
