@@ -9,17 +9,21 @@ Credentials are the session's, renewed by it; the signature is of botocore's own
 own, with its proxies and certificates; a refusal and a reply that is not plain are read by botocore's own parser.
 """
 
+import hmac
 import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
-from botocore.auth import SigV4Auth
+from botocore.auth import EMPTY_SHA256_HASH, SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.compat import get_current_datetime
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
@@ -73,7 +77,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Pattern:
+class Pattern:
     """A request that may be repeated."""
 
     method: str
@@ -83,13 +87,54 @@ class _Pattern:
     service: str
 
 
+class Seal:
+    """The signature of requests of one pattern, one day and one set of credentials.
+
+    Botocore's signer writes out an empty request first. What it writes (the canonical request, the scope, the names of
+    the signed headers) holds for all of them but for two places: the time, and the hash of the body. So a signature is
+    two hashes and one HMAC, where the signer takes half the CPU of a call to write the same text again.
+    """
+
+    def __init__(self, pattern: Pattern, frozen: Any, now: datetime) -> None:
+        self._frozen = frozen
+        self._day = f"{now:%Y%m%d}"
+        signer = SigV4Auth(frozen, pattern.service, pattern.region)
+        sample = AWSRequest(pattern.method, pattern.url, headers=pattern.headers)
+        sample.headers["X-Amz-Date"] = time = f"{now:{SIGV4_TIMESTAMP}}"
+        if frozen.token:
+            sample.headers["X-Amz-Security-Token"] = frozen.token
+        sample.context["timestamp"] = time
+        written = signer.canonical_request(sample).removesuffix(EMPTY_SHA256_HASH)
+        self._before, _, self._after = written.partition(f"x-amz-date:{time}")
+        self._scope = signer.credential_scope(sample)
+        names = signer.signed_headers(signer.headers_to_sign(sample))
+        self._claim = f"AWS4-HMAC-SHA256 Credential={signer.scope(sample)}, SignedHeaders={names}, Signature="
+        key = f"AWS4{frozen.secret_key}".encode()
+        for part in self._scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._key = key
+        self._headers = dict(sample.headers)
+
+    def fits(self, frozen: Any, now: datetime) -> bool:
+        """Whether these credentials may sign with it on this day."""
+        return bool(frozen == self._frozen) and f"{now:%Y%m%d}" == self._day
+
+    def sign(self, body: bytes, now: datetime) -> dict[str, str]:
+        """The headers of a request with this body."""
+        time = f"{now:{SIGV4_TIMESTAMP}}"
+        written = f"{self._before}x-amz-date:{time}{self._after}{sha256(body).hexdigest()}"
+        asked = f"AWS4-HMAC-SHA256\n{time}\n{self._scope}\n{sha256(written.encode()).hexdigest()}"
+        signature = hmac.digest(self._key, asked.encode(), "sha256").hex()
+        return {**self._headers, "X-Amz-Date": time, "Authorization": self._claim + signature}
+
+
 @dataclass(slots=True)
 class _Request:
     """As much of a prepared request as the client's HTTP session asks for."""
 
     method: str
     url: str
-    headers: Any
+    headers: Mapping[str, str]
     body: bytes
     stream_output: bool = False
 
@@ -101,12 +146,16 @@ class Lean:
     signature over them.
     """
 
-    def __init__(self, service: str, client: Any, credentials: Any) -> None:
+    def __init__(
+        self, service: str, client: Any, credentials: Any, now: Callable[[], datetime] = get_current_datetime
+    ) -> None:
         """`client` is an open aiobotocore client, `credentials` what its session signs with (None: nothing)."""
         self._service = service
         self._client = client
         self._credentials = credentials
-        self._patterns: dict[Kind, _Pattern] = {}
+        self._now = now
+        self._patterns: dict[Kind, Pattern] = {}
+        self._seals: dict[Kind, Seal] = {}
         client.meta.events.register("before-send", self._learn)
 
     async def call(self, operation: str, parameters: Mapping[str, Any]) -> Answer | None:
@@ -123,15 +172,17 @@ class Lean:
             made = None
         kind = None if made is None else (operation, made[0])
         pattern = self._patterns.get(kind) if kind is not None else None
-        if made is None or pattern is None or self._credentials is None:
+        if made is None or kind is None or pattern is None or self._credentials is None:
             _KIND.set(kind)  # in the context of this task alone: the handler runs in it
             return None
         body = made[1]
-        request = AWSRequest(pattern.method, pattern.url, headers=pattern.headers, data=body)
         frozen = await self._credentials.get_frozen_credentials()
-        SigV4Auth(frozen, pattern.service, pattern.region).add_auth(request)
+        now = self._now()
+        seal = self._seals.get(kind)
+        if seal is None or not seal.fits(frozen, now):
+            seal = self._seals[kind] = Seal(pattern, frozen, now)
         session = self._client._endpoint.http_session
-        reply = await session.send(_Request(pattern.method, pattern.url, request.headers, body))
+        reply = await session.send(_Request(pattern.method, pattern.url, seal.sign(body, now), body))
         answer = Answer(reply.status_code, reply.headers, await reply.content)
         if answer.status >= 300:
             raise ClientError(self.parse(operation, answer), self._client.meta.method_to_api_mapping[operation])
@@ -153,7 +204,7 @@ class Lean:
         plain = all(name.lower() in KNOWN for name in headers)
         if signed is not None and plain:
             kept = {name: value for name, value in headers.items() if name.lower() not in FRESH | TELEMETRY}
-            self._patterns[kind] = _Pattern(request.method, request.url, kept, signed[1], signed[2])
+            self._patterns[kind] = Pattern(request.method, request.url, kept, signed[1], signed[2])
 
 
 def _text(value: Any) -> str:
