@@ -97,6 +97,11 @@ class Batcher:
         return [self._close(group, Trigger.FLUSH) for group in list(self._piles)]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no batch is open."""
+        return not self._piles
+
+    @property
     def deadline(self) -> float | None:
         """When `due` has something to close, or None."""
         if not self._piles:

@@ -136,7 +136,7 @@ class Ledger:
             self._totals.bytes += debt.size
         if entries or self._seen:
             self._seen.append(_Seen(offset, now))
-        return tuple(_Payment(self, offset) for _ in range(entries))
+        return tuple([_Payment(self, offset) for _ in range(entries)])
 
     def advance(self, position: int) -> None:
         """Note the consumer's position, once every record before it has been opened."""

@@ -224,7 +224,7 @@ class Lane:
         if not_before > now:
             self._wait_until(not_before, entry, sent=False)
             return
-        idle = self._batcher.deadline is None
+        idle = self._batcher.is_empty
         closed = self._batcher.add(entry, now)
         self._ready.extend(closed)
         if closed or idle:

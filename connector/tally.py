@@ -3,11 +3,13 @@
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final
 
 import structlog
 
 from connector.batch import Trigger
+from connector.log import level
 from connector.metrics import Metrics, outcome_of
 from connector.model import Ack, Batch, Entry, Event, Verdict
 
@@ -25,6 +27,9 @@ class Tally:
         self.metrics: Final = metrics
         self._wall = wall
         self._log = structlog.get_logger("connector.publish")
+        # What is counted for each record is found once: to find it costs more than to count.
+        self._of_route = cache(metrics.route_matched.labels)
+        self._of_event = cache(metrics.events.labels)
         self.consumed = 0
         self.unrouted = 0
         self.dead_letters = 0
@@ -49,13 +54,13 @@ class Tally:
     def took_route(self, route: str) -> None:
         """A route took a record."""
         self.matched[route] += 1
-        self.metrics.route_matched.labels(route=route).inc()
+        self._of_route(route).inc()
 
     def ended(self, event: Event, outcome: str) -> None:
         """An event came to its end: delivered, dead_lettered, skipped or dry_run."""
         self.by_route[event.route, outcome] += 1
         self.by_target[event.target, outcome] += 1
-        self.metrics.events.labels(route=event.route, target=event.target, outcome=outcome).inc()
+        self._of_event(event.route, event.target, outcome).inc()
 
     def buried(self, event: Event, code: str) -> None:
         """The dead-letter topic has acknowledged an event."""
@@ -88,6 +93,8 @@ class Tally:
         for ack in acks:
             if ack.verdict is not Verdict.DELIVERED:
                 self._note(target, ack.code)
+        if level() != "debug":
+            return  # what follows is reckoned for the line alone
         self._log.debug(
             "batch sent",
             target=target,

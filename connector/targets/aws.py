@@ -520,10 +520,11 @@ def text(value: Any, path: str, longest: int | None = None) -> str:
         raise wrong_type(path, "text", value)
     if longest is not None and len(value) > longest:
         raise Unpublishable(f"has {len(value)} characters, {longest} are allowed", path, "TooLong")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Unpublishable("holds text that is not valid Unicode", path, "NotUTF8") from None
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Unpublishable("holds text that is not valid Unicode", path, "NotUTF8") from None
     return value
 
 

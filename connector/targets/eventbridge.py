@@ -343,8 +343,10 @@ class EventBridge:
 
 def entry_size(entry: Mapping[str, Any]) -> int:
     """Bytes that EventBridge counts of an entry: 14 for a Time, and UTF-8 of Source, DetailType, Detail, Resources."""
-    texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry.get("Resources", ()))
-    return TIME_BYTES * ("Time" in entry) + sum(len(text.encode()) for text in texts)
+    size = TIME_BYTES if "Time" in entry else 0
+    for part in (entry["Source"], entry["DetailType"], entry["Detail"], *entry.get("Resources", ())):
+        size += len(part) if part.isascii() else len(part.encode())
+    return size
 
 
 def _source(fields: Mapping[str, Any]) -> str:

@@ -20,8 +20,9 @@ INT64: Final = range(-(2**63), 2**63)
 _QUICK_LEVELS: Final = 200
 """Below this depth the C encoder may recurse; orjson itself stops at 254."""
 
-_LONG: Final = re.compile(rb"\d{19}")
-"""Digits of which an integer beyond 64 bits has at least as many; within a text they only cost a second look."""
+_DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG: Final = b"0" * 19
+"""An integer beyond 64 bits has at least as many digits; within a text they only cost a second look."""
 
 _PLAIN: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
@@ -86,7 +87,7 @@ def _parse_canonical(text: str | bytes) -> dict[str, Any] | None:
         return None
     except TypeError:  # deeper than orjson writes
         return None
-    return value if same and not _LONG.search(data) else None
+    return value if same and _LONG not in data.translate(_DIGITS) else None
 
 
 def _encode_everyday(value: Any) -> str | None:
@@ -100,7 +101,7 @@ def _encode_everyday(value: Any) -> str | None:
         data = orjson.dumps(value, option=_PLAIN)
     except TypeError:
         return None
-    if _LONG.search(data) or (b"null" in data and orjson.loads(data) != value):
+    if _LONG in data.translate(_DIGITS) or (b"null" in data and orjson.loads(data) != value):
         return None
     return data.decode()
 

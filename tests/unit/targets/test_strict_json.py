@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.targets.strict_json import Flaw, encode, parse
@@ -54,7 +54,9 @@ def test_the_standard_writer_is_understood(value: dict[str, Any]) -> None:
     assert parse(json.dumps(value, indent=2).encode()) == value
 
 
-@settings(max_examples=30)  # each is 600 levels deep
+@settings(
+    max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+)  # each is 600 levels deep; a machine may be slow
 @given(OBJECTS)
 def test_deep_objects_pass_the_same_way_as_shallow_ones(value: dict[str, Any]) -> None:
     deep: Any = value
