@@ -218,7 +218,7 @@ class App:
         self._end = asyncio.Event()
         self._paid = asyncio.Event()
         self._confirmed = asyncio.Event()
-        self._drains: asyncio.Queue[tuple[Sequence[TopicPartition], float, Drained]] = asyncio.Queue()
+        self._drains: asyncio.Queue[tuple[Mapping[TopicPartition, Share], float, Drained]] = asyncio.Queue()
         self._grant_timer: asyncio.TimerHandle | None = None
         self._grant_every = _GRANT_EVERY
         # lanes that must leave room to others, and the topics that feed them
@@ -303,8 +303,7 @@ class App:
     async def _stop(self, consumer: Consumer) -> int:
         self._log.info("stopping", open_records=self.assignment.totals.records)
         consumer.stop_taking()
-        tps = list(self.assignment.shares)
-        await self._finish(tps, self.parts.clock() + self.settings.drain_timeout)
+        await self._finish(self.assignment.shares.copy(), self.parts.clock() + self.settings.drain_timeout)
         while (owed := self.assignment.committable()) and not self._failed(consumer):
             self._confirmed.clear()
             consumer.commit(owed)
@@ -328,6 +327,8 @@ class App:
     def assigned(self, epoch: int, tps: Sequence[TopicPartition]) -> None:
         """These partitions are ours (none: we are a member without any)."""
         self.joined = True
+        if again := [tp for tp in tps if tp in self.assignment.shares]:
+            self._let_go(again, "lost")  # the thread has given up a drain that is not over: nothing of it counts
         self.assignment.assign(epoch, tps)
         self._assigned_at |= dict.fromkeys(tps, self.parts.wall())
         self._divide()
@@ -365,7 +366,8 @@ class App:
         done: Drained,
     ) -> None:
         """These partitions are about to be taken from us; `done` gets what may be committed of them."""
-        self._drains.put_nowait((tps, deadline, done))
+        shares = self.assignment.shares
+        self._drains.put_nowait(({tp: shares[tp] for tp in tps if tp in shares}, deadline, done))
 
     def lost(self, tps: Sequence[TopicPartition]) -> None:
         """These partitions are no longer ours, and nothing of them may be committed."""
@@ -730,24 +732,30 @@ class App:
 
     async def _drain(
         self,
-        tps: Sequence[TopicPartition],
+        shares: Mapping[TopicPartition, Share],
         deadline: float,
         done: Drained,
     ) -> None:
-        await self._finish(tps, deadline)
+        await self._finish(shares, deadline)
         # from here to the end no await: ledgers close and committables are read in one step
+        tps = self._still(shares)
         committable = self.assignment.committable()
         offsets = {tp: committable[tp][0] for tp in tps if tp in committable}
         self._let_go(tps, "revoked")
         if not done.cancelled():
             done.set_result(offsets)
 
-    async def _finish(self, tps: Sequence[TopicPartition], deadline: float) -> None:
+    def _still(self, shares: Mapping[TopicPartition, Share]) -> list[TopicPartition]:
+        """Which of these assignments are still in force; a partition that came back is of another one."""
+        return [tp for tp, share in shares.items() if self.assignment.shares.get(tp) is share]
+
+    async def _finish(self, shares: Mapping[TopicPartition, Share], deadline: float) -> None:
         """Finish the holes and the calls in flight of these partitions; let go what was never sent above them."""
         lanes = list(self.lanes.values())
+        tps = self._still(shares)
         high = {tp: max(lane.high(tp) for lane in lanes) for tp in tps}
         let_go = sum(lane.drain(high) for lane in lanes)
-        while any(lane.can_finish(tp) for lane in lanes for tp in tps):
+        while any(lane.can_finish(tp) for lane in lanes for tp in self._still(shares)):
             left = deadline - self.parts.clock()
             if left <= 0:
                 break
@@ -758,7 +766,7 @@ class App:
             except TimeoutError:
                 continue  # a lane may hold by now: look again
         for lane in lanes:
-            lane.hurried(tps)
+            lane.hurried(self._still(shares))
         self._log.info("drained", partitions=len(tps), let_go=let_go, left=self.assignment.totals.records)
 
     # what it says of itself

@@ -4,12 +4,14 @@ A world prints its seed; `CONNECTOR_WORLD=SEED` plays that one alone, `CONNECTOR
 """
 
 import asyncio
+import concurrent.futures
 import os
 from collections import defaultdict
 from random import Random
 
 import pytest
 
+from connector.edge import Drained
 from connector.model import Ack, Event, Health, Limits, Preflight, TopicPartition, Verdict
 from tests.flow.virtual import run
 from tests.flow.world import FakeSettings, Violation, World, config
@@ -233,6 +235,32 @@ def test_a_revoke_within_the_drain_time_leaves_no_duplicate_for_the_next_owner()
             assert await process == 0
         assert len(world.sent) == 3000
         assert max(world.sent.values()) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1])
+def test_a_partition_that_comes_back_before_its_drain_is_over_is_read_on_to_its_end(late: float) -> None:
+    """The consumer thread waits for a drain no longer than its deadline, whatever keeps the loop."""
+
+    async def main() -> None:
+        world = World(config())
+        world.targets["t"].pause = lambda: 2.0
+        tp = TopicPartition("t1", 0)
+        for i in range(3000):
+            world.broker.produce(tp, b"%d" % i)
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, tp)
+            await world.until(lambda: app.lanes["t"].in_flight > 0)
+            done: Drained = concurrent.futures.Future()
+            del world.consumer.owned[tp]
+            app.drain([tp], asyncio.get_running_loop().time() + 5.0, done)
+            await asyncio.sleep(late)
+            world.consumer.assign([tp])
+            await world.until(lambda: world.broker.committed.get(tp) == 3000)
+            assert done.result() == {}
+            app.stop()
+            assert await process == 0
 
     run(main())
 
