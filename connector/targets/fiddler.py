@@ -48,7 +48,7 @@ from connector.model import (
     Prepared,
     Verdict,
 )
-from connector.targets import aws, strict_json
+from connector.targets import aws, strict_json, trace
 from connector.targets.aws import COMPUTED, OVERRIDES, UNKNOWN_TRIES, AwsSettings, Refusal, Reply, Service
 from connector.targets.contract import Kind
 from connector.targets.fiddler_api import DUPLICATE, NOT_FOUND, Api, Models, grant, segment, verdict
@@ -174,10 +174,13 @@ class Fiddler:
         Raises:
             BatchRefused: because of a row that the answer does not name.
         """
-        body = batch[0].body
+        with trace.carried(trace.shared(batch)):
+            return await self._send(batch)
+
+    async def _send(self, batch: Batch) -> Sequence[Ack]:
         if self._settings.dry_run:
             return await self._dry(batch)
-        if isinstance(body, Named):
+        if isinstance(batch[0].body, Named):
             return [await self._publish_named(entry, entry.body) for entry in batch]
         if self._settings.publish == "batch":
             return await self._publish_rows(batch)

@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 
 from connector.model import Verdict
+from connector.targets import trace
 from connector.targets.aws import CONNECT_TIMEOUT, Refusal, Reply, retry_after, tidy
 from connector.targets.fiddler_rows import Destination, Model, is_uuid
 
@@ -97,7 +98,9 @@ class Api:
         """Make one request. `body` gives bytes, or a form, whose content type is its own (`content_type` None)."""
         if self._session is None:
             raise RuntimeError(f"{method} {path} called outside of `async with`")
-        headers = {"Content-Type": content_type} if body is not None and content_type is not None else {}
+        headers = dict(trace.outgoing())
+        if body is not None and content_type is not None:
+            headers["Content-Type"] = content_type
         try:
             async with (
                 asyncio.timeout(self._timeout),

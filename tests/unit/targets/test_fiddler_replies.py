@@ -14,7 +14,7 @@ from connector.sandbox import faults
 from connector.sandbox.fiddler import Column, Model
 from connector.sandbox.fiddler import Fiddler as Sandbox
 from connector.targets.fiddler import Fiddler
-from tests.contract.wire import Raw, Wire, ready
+from tests.contract.wire import Raw, Wire, event, ready, record
 from tests.unit.targets.fiddler import V2, fiddler, of, settings
 
 D, R, X, H = Verdict.DELIVERED, Verdict.RETRY, Verdict.REJECTED, Verdict.HOLD
@@ -392,6 +392,15 @@ async def test_look_ups_that_fail_are_no_fault_of_an_event() -> None:
             (R, "ProtocolError"),
         ]
         assert wire.requests[0][0]["Authorization"] == "Bearer t"
+
+
+async def test_a_request_whose_records_belong_to_one_trace_carries_it_on() -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with Wire([reply({"__fiddler_id": "x"})]) as wire, fiddler(wire.url, **V2) as target:
+        traced = event({"event": {}}, record(headers=(("traceparent", parent.encode()),)))
+        await target.send(ready(target, traced))
+        await target.send(ready(target, of()))
+    assert [headers.get("traceparent") for headers, _ in wire.requests] == [parent, None]
 
 
 # dry run
