@@ -237,6 +237,11 @@ model with an event_id_col.""",
 A file that a record names is sent as it is, so its columns must be called as the model has them.""",
     "FileMissing": """A record names a file that cannot be read below `directory` of the target.
 It is looked for five times, then the record follows on_reject. Links are not followed: they could lead elsewhere.""",
+    "DirectoryMissing": """`directory` of a Fiddler target is not there.
+It is no fault of a record that names a file below it, so the target holds until the directory is mounted or
+created.""",
+    "NotPermitted": """A file that a record names may not be read by this process.
+Give its user the right to read what lies below `directory`; the target holds until then.""",
     "JobFailed": """The job of a file failed four times, and half of it again, down to this row.
 The detail has Fiddler's reason.""",
     "JobTimeout": """The job of a file has not ended within job_timeout.

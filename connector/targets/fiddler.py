@@ -23,6 +23,7 @@ Sources: fiddler-client 3.14.1, 2.5.4 and 1.8.6; Fiddler's REST reference (event
 
 import asyncio
 import io
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -199,7 +200,7 @@ class Fiddler:
         to = batch[0].body.to
         model = await self._models.of(to)
         if isinstance(model, Refusal):
-            return self._refused(batch, model)
+            return self._unknown(batch, model)
         fitted = await self._fitted(batch, model)
         kept = [(entry, each) for entry, each in zip(batch, fitted, strict=True) if isinstance(each, Shaped)]
         if not kept:
@@ -221,8 +222,8 @@ class Fiddler:
         to = batch[0].body.to
         unknown = self._settings.unknown_columns
 
-        def fit(to: Model) -> list[Shaped | Ack]:
-            return [shape(entry.body, to, unknown=unknown) for entry in batch]
+        def fit(within: Model) -> list[Shaped | Ack]:
+            return [shape(entry.body, within, unknown=unknown) for entry in batch]
 
         fitted = fit(model) if len(batch) <= MAX_EVENTS else await asyncio.to_thread(fit, model)
         if any(_has_strangers(each) for each in fitted):
@@ -274,6 +275,13 @@ class Fiddler:
             for entry in batch:
                 self._doubtful.pop(entry.event.id, None)
 
+    def _unknown(self, batch: Batch, refusal: Refusal) -> list[Ack]:
+        """What a look-up that brought no model means: it is never the fault of a row, but for a computed name."""
+        acks = self._refused(batch, refusal, halve=False)
+        if acks[0].verdict is Verdict.REJECTED and refusal.code not in NOT_FOUND:
+            acks = [replace(acks[0], verdict=Verdict.HOLD)] * len(batch)
+        return acks
+
     def _refused(self, batch: Batch, refusal: Refusal, *, known: bool = False, halve: bool = True) -> list[Ack]:
         if refusal.status == DUPLICATE and known:
             detail = "Fiddler has it already: an earlier request was taken although its answer was lost (409)"
@@ -298,7 +306,7 @@ class Fiddler:
         if self._settings.api == "v3":
             found = await self._models.of(first.to)
             if isinstance(found, Refusal):
-                return self._refused(batch, found)
+                return self._unknown(batch, found)
             model = found
             fitted = await self._fitted(batch, model)
         else:
@@ -365,14 +373,15 @@ class Fiddler:
             reason = aws.tidy(str(job.get("error_message") or job.get("error_reason") or "without a reason"))
             self._log.warning("job failed", job=outcome.job, status=job["status"], reason=reason, file=publication.name)
             await asyncio.sleep(self._settings.job_poll)
-        return Ack(Verdict.REJECTED, "JobFailed", f"the job failed {TRIES} times: {reason}")
+        found = self._codes.get("JobFailed", Verdict.REJECTED)
+        return Ack(found, "JobFailed", f"the job failed {TRIES} times: {reason}")
 
     async def _publish_named(self, entry: Entry, named: Named) -> Ack:
         model: Model | None = None
         if self._settings.api == "v3":
             found = await self._models.of(named.to)
             if isinstance(found, Refusal):
-                return self._refused((entry,), found, halve=False)[0]
+                return self._unknown((entry,), found)[0]
             model = found
             if mismatch := self._mismatch(named.to, model):
                 return Ack(Verdict.HOLD, "FieldMismatch", mismatch)
@@ -391,8 +400,12 @@ class Fiddler:
 
     async def _opened(self, stack: AsyncExitStack, named: Named) -> int | Ack:
         if named.source == "LOCAL_DISK":
+            if absent := self._directory_missing():
+                return Ack(Verdict.HOLD, "DirectoryMissing", absent)
             try:
                 return stack.enter_context(opened_below(self._settings.directory or "", relative(named.path)))
+            except PermissionError:
+                return Ack(Verdict.HOLD, "NotPermitted", "a file below `directory` may not be read by this process")
             except OSError as error:
                 detail = f"the file cannot be read below `directory`: {error.strerror or 'it is none'}"
                 return Ack(Verdict.RETRY, "FileMissing", detail, tries=UNKNOWN_TRIES)
@@ -413,6 +426,13 @@ class Fiddler:
             return Ack(Verdict.RETRY, type(error).__name__, "S3: the object breaks off")
         return _too_large(self._settings.max_file_bytes) if spooled is None else spooled
 
+    def _directory_missing(self) -> str:
+        """Why no file at all could be read; empty where some could."""
+        directory = self._settings.directory
+        if directory is None or os.path.isdir(directory):
+            return ""
+        return f"there is no directory {directory}: mount or create it, or mend `directory`"
+
     # dry run
 
     async def _dry(self, batch: Batch) -> Sequence[Ack]:
@@ -422,7 +442,7 @@ class Fiddler:
         if self._settings.api == "v3":
             found = await self._models.of(body.to)
             if isinstance(found, Refusal):
-                return self._refused(batch, found)
+                return self._unknown(batch, found)
             model = found
         acks: list[Ack] = []
         for entry in batch:
@@ -466,6 +486,8 @@ class Fiddler:
                 doubt = Preflight(Health.UNKNOWN, found.code, found.message)
                 if found.status == 0:  # no reply at all: the others would only cost further deadlines
                     break
+        if absent := self._directory_missing():
+            wrong.append(absent)
         if missing:
             detail = f"no such model: {', '.join(missing)}; onboard it, or mend project_name and model_name"
             return Preflight(Health.MISSING, "ModelNotFound", detail, tuple(missing))

@@ -220,6 +220,8 @@ async def test_a_file_whose_job_fails_four_times_is_halved_and_a_single_row_reje
         assert len(sandbox.jobs) == 4
         [ack] = await target.send(batch(target, 1))
         assert (ack.verdict, ack.code) == (X, "JobFailed")
+        async with fiddler(sandbox.url, **FILES, codes={"JobFailed": "hold"}) as other:
+            assert verdicts(await other.send(batch(other, 2))) == [H, H]
 
 
 async def test_a_job_that_does_not_end_in_time_has_its_file_sent_again() -> None:
@@ -295,6 +297,18 @@ async def test_what_is_no_file_below_the_directory_is_looked_for_five_times(shel
         [ack] = await target.send(batch(target, 1, events_path=path))
         assert (ack.verdict, ack.code, ack.tries) == (R, "FileMissing", 5)
         assert sandbox.files == {}
+
+
+async def test_a_directory_that_is_not_there_is_no_fault_of_a_record(shelf: Path) -> None:
+    gone = str(shelf / "gone")
+    maps = {"events_path": "${value.path}"}
+    async with Sandbox() as sandbox, fiddler(sandbox.url, maps, **FILES, directory=gone) as target:
+        [ack] = await target.send(batch(target, 1, events_path="a.csv"))
+        assert (ack.verdict, ack.code) == (H, "DirectoryMissing")
+        found = await target.preflight()
+        assert (found.health, gone in found.detail) == (Health.MISSING, True)
+        (shelf / "gone").mkdir()
+        assert (await target.preflight()).health is Health.OK
 
 
 def test_opening_below_a_directory_leaves_no_descriptor_open(shelf: Path) -> None:

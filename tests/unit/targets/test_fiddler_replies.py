@@ -369,6 +369,12 @@ async def test_a_model_that_was_replaced_is_looked_up_anew() -> None:
         assert verdicts(await target.send(batch(target, 1))) == [D]
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_look_up_that_is_refused_holds_and_rejects_no_event(status: int) -> None:
+    async with Wire([error(status, "BadRequest")]) as wire, fiddler(wire.url) as target:
+        assert verdicts(await target.send(batch(target, 2))) == [H, H]
+
+
 async def test_look_ups_that_fail_are_no_fault_of_an_event() -> None:
     page = {"items": [{"id": "x"}]}
     replies = [
