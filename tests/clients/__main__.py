@@ -7,6 +7,7 @@ theirs in anything that `docs/targets/fiddler.md` does not list.
 
 import asyncio
 import json
+import logging
 import re
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -366,4 +368,5 @@ async def main(environments: Path) -> int:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     sys.exit(asyncio.run(main(Path(sys.argv[1]))))
