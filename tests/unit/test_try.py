@@ -205,7 +205,7 @@ def test_a_whole_record_and_flags_make_the_record_together(tmp_path: Path) -> No
 
 
 def test_headers_are_given_by_flags(tmp_path: Path) -> None:
-    value = '{"model": "credit-1", "latencyMs": 5000, "priority": "low"}'
+    value = '{"model": "credit_1", "latencyMs": 5000, "priority": "low"}'
     flags = ("--topic", "ml.scores", "--header", "env=prod", "--header", "a=b=c")
     code, out, _ = _connector("try", _SAMPLES, *flags, "--value", value)
     assert code == 0
