@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from connector.model import TopicPartition
-from connector.sandbox import eventbridge, iot_events, pinpoint
+from connector.sandbox import eventbridge, fiddler, iot_events, pinpoint
 from connector.sandbox.prove import Place, Sent, payload_digest
 
 _ID: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<offset>\d+)/(?P<route>[^/]+)(/\d+)?")
@@ -41,9 +41,16 @@ def _from_pinpoint(taken: pinpoint.Accepted) -> Sent:
     return _sent(taken.event_id, payload_digest(value), f"endpoint {taken.endpoint_id}")
 
 
+def _from_fiddler(taken: fiddler.Accepted) -> Sent:
+    told = taken.row.get("record")
+    digest = payload_digest(orjson.loads(told)) if isinstance(told, str) else ""
+    return _sent(taken.event_id, digest, f"event {taken.fiddler_id}")
+
+
 READERS: Final[Mapping[str, Callable[[Any], Sent]]] = {
     "eventbridge": _from_eventbridge,
     "iot_events": _from_iot_events,
     "pinpoint": _from_pinpoint,
+    "fiddler": _from_fiddler,
 }
 """By the name of the service."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.live import Live
 
@@ -32,6 +32,7 @@ from connector.sandbox.arrivals import READERS
 from connector.sandbox.broker import Broker
 from connector.sandbox.eventbridge import EventBridge
 from connector.sandbox.faults import Fault
+from connector.sandbox.fiddler import Fiddler
 from connector.sandbox.generate import (
     MODES,
     TOPIC,
@@ -46,6 +47,7 @@ from connector.sandbox.iot_events import IotEvents
 from connector.sandbox.modelled import REGION
 from connector.sandbox.pinpoint import Pinpoint
 from connector.sandbox.prove import Books, Fate, Sent, Verdict
+from connector.sandbox.rooms import MODELS
 from connector.sandbox.sabotage import SABOTAGES, sabotaged
 from connector.sandbox.sandbox import Sandbox
 from connector.sandbox.simulator import PREFIX, Simulator
@@ -54,6 +56,7 @@ from connector.sandbox.witness import Look, Witness
 from connector.settings import PATTERN_MARK, AdminSettings, Loaded, NoAuth, Settings
 from connector.targets.aws import AwsSettings
 from connector.targets.eventbridge import EventBridgeSettings
+from connector.targets.fiddler_settings import FiddlerSettings
 from connector.targets.iot_events import IotEventsSettings
 from connector.targets.pinpoint import PinpointSettings
 from connector.targets.settings import TargetSettings
@@ -84,6 +87,11 @@ _CLIMATE: Final[Mapping[str, tuple[Fault, ...]]] = {
         faults.error("ServiceUnavailableException", "The simulator takes a rest.", status=503),
         faults.refuse("ThrottlingException", probability=0.01, times=None),
         faults.refuse("InternalFailureException", probability=0.01, times=None),
+    ),
+    "fiddler": (
+        faults.error("ServiceUnavailable", "The simulator takes a rest.", status=503),
+        faults.cut(),
+        faults.fail_job(),
     ),
     "pinpoint": (
         faults.error("InternalServerErrorException", "The simulator takes a rest.", status=500),
@@ -223,7 +231,7 @@ class Show:
         service, read_to = self._services[name], self._read_to[name]
         self._read_to[name] = service.arrived
         arrived = [READERS[name](one) for one in service.accepted if one.index >= read_to]
-        del service.accepted[:-_SHOWN], service.vanished[:-_SHOWN]
+        service.trim(_SHOWN)
         return arrived
 
     @property
@@ -266,10 +274,10 @@ async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Seq
 
         metrics = Metrics(CollectorRegistry())
         parts = real_parts() if wish.sabotage is None else sabotaged(real_parts(), wish.sabotage)
+        log.configure("warning", "console")  # before anything takes a logger
         app = App(replace(loaded, settings=settings), routes, metrics, parts)
         page = await stack.enter_async_context(_page(app, wish, settings, metrics))
         screen = stack.enter_context(_screen())
-        log.configure("warning", "console")
         show = Show(services, writer, witness, books)
         asked = _asked_to_stop()
         if screen is None:
@@ -370,7 +378,7 @@ def _topic(settings: Settings) -> str:
 
 def services_of(settings: Settings, seed: int) -> dict[str, Simulator]:
     """The simulated services that the targets of a config need, with what its targets name."""
-    names: defaultdict[str, set[str]] = defaultdict(set)
+    names: defaultdict[str, set[Any]] = defaultdict(set)
     for target in settings.targets.values():
         match target:
             case EventBridgeSettings():
@@ -379,10 +387,13 @@ def services_of(settings: Settings, seed: int) -> dict[str, Simulator]:
                 names["iot_events"] |= {name for name in (target.input_name, *target.input_names) if name}
             case PinpointSettings():
                 names["pinpoint"] |= {name for name in (target.application_id, *target.application_ids) if name}
+            case FiddlerSettings():
+                names["fiddler"] |= set(MODELS)
     kinds: dict[str, Callable[..., Simulator]] = {
         "eventbridge": EventBridge,
         "iot_events": IotEvents,
         "pinpoint": Pinpoint,
+        "fiddler": Fiddler,
     }
     return {kind: kinds[kind](there, seed=seed) for kind, there in names.items()}
 
@@ -395,6 +406,8 @@ def _pointed(settings: Settings, servers: str, url: str) -> Settings:
 
 
 def _local(target: TargetSettings, url: str) -> TargetSettings:
+    if isinstance(target, FiddlerSettings):
+        return target.model_copy(update={"url": url, "token": SecretStr("demo")})
     if not isinstance(target, AwsSettings):
         return target
     nobody = dict.fromkeys(("profile", "role_arn", "external_id"))

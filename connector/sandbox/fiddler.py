@@ -267,6 +267,15 @@ class Fiddler(Simulator):
             web.post("/v2/datasets/{organization}:{project}/complete", plain(self._complete_v2)),
         ]
 
+    def trim(self, keep: int) -> None:
+        """Forget the files, jobs and events too: a label that comes later finds none."""
+        super().trim(keep)
+        oldest: list[dict[str, Any]] = [self.jobs, self.files, *self.stored.values()]
+        for kept in oldest:
+            for name in list(kept)[: max(0, len(kept) - keep)]:
+                del kept[name]
+        del self.violations[: max(0, len(self.violations) - keep)]
+
     # how a request is answered
 
     def _plain(

@@ -76,6 +76,9 @@ _TO_EVENTBRIDGE: Final = {
     "order.shipped": {"paid-orders"},
 }
 _ELSEWHERE: Final = {
+    "order.created": {"fraud-scores"},
+    "order.shipped": {"order-history"},
+    "order.cancelled": {"order-history"},
     "page.viewed": {"page-views"},
     "stock.counted": {"stock-levels"},
 }
@@ -91,6 +94,8 @@ MODES: Final[Mapping[str, str]] = {
     "paid-orders": "eventbridge",
     "stock-levels": "iot_events",
     "page-views": "pinpoint",
+    "fraud-scores": "fiddler, events",
+    "order-history": "fiddler, files",
 }
 """The service that each route of `config/everything.yaml` sends to, and how."""
 

@@ -3,19 +3,23 @@
 The replies are written by hand, so that they can be as wrong as no simulator would make them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
 import pytest
+from aiohttp import web
 
 from connector.model import Verdict
+from connector.sandbox.fiddler import Fiddler as FiddlerSandbox
 from connector.targets import REGISTRY
+from connector.targets.fiddler import Fiddler
+from connector.targets.fiddler_settings import FiddlerSettings
 from tests.contract.test_wire_aws import made
-from tests.contract.wire import Raw, Wire, event, ready, record
+from tests.contract.wire import Raw, Wire, event, ready, record, session
 
 YES, AGAIN, NO = Verdict.DELIVERED, Verdict.RETRY, Verdict.REJECTED
-WITHOUT_REPLIES: Final = {"stdout", "fiddler"}
+WITHOUT_REPLIES: Final = {"stdout"}
 NAMES: Final = (
     *("none failed", "the first failed", "the middle failed", "the last failed", "all failed"),
     *("reordered", "missing", "duplicated", "extra"),
@@ -91,9 +95,9 @@ SHAPES: Final[Mapping[str, Mapping[str, tuple[Any, list[Verdict]]]]] = {
 
 
 def test_every_registered_target_has_every_shape() -> None:
-    assert set(SHAPES) == set(EVENTS)
-    assert set(REGISTRY) <= set(SHAPES) | WITHOUT_REPLIES
+    assert set(REGISTRY) == set(SHAPES) | set(OF_WHOLE_CALLS) | WITHOUT_REPLIES
     assert {tuple(shapes) for shapes in SHAPES.values()} == {NAMES}
+    assert {tuple(shapes) for shapes in OF_WHOLE_CALLS.values()} == {NAMES_OF_WHOLE_CALLS}
 
 
 CASES = [(kind, name) for kind, shapes in SHAPES.items() for name in shapes]
@@ -106,4 +110,44 @@ async def test_a_reply_acknowledges_whom_it_names_and_nobody_else(kind: str, nam
     async with Wire([Raw(body)]) as wire, made(kind, wire.url) as target:
         events = (event(fields, record(timestamp_ms=1_700_000_000_000)) for fields in EVENTS[kind])
         acks = await target.send(ready(target, *events))
+    assert [ack.verdict for ack in acks] == verdicts
+
+
+NAMES_OF_WHOLE_CALLS: Final = ("none failed", "all failed", "reordered", "missing", "duplicated", "extra")
+OF_WHOLE_CALLS: Final[Mapping[str, Mapping[str, tuple[Any, list[Verdict]]]]] = {
+    "fiddler": {
+        "none failed": ({"event_ids": ["1", "2", "3"]}, [YES] * 3),
+        "all failed": ({}, [AGAIN] * 3),
+        "reordered": ({"event_ids": ["3", "1", "2"]}, [YES] * 3),  # they are Fiddler's own: only their number tells
+        "missing": ({"event_ids": ["1", "3"]}, [AGAIN] * 3),
+        "duplicated": ({"event_ids": ["1", "2", "2", "3"]}, [AGAIN] * 3),
+        "extra": ({"event_ids": ["1", "2", "3", "4"]}, [AGAIN] * 3),
+    },
+}
+"""A service that answers for the call as a whole, and can say nothing of one entry."""
+
+
+class Written(FiddlerSandbox):
+    """A Fiddler that knows its models, and answers events with what was written for it."""
+
+    reply = b""
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(status=202, body=self.reply, content_type="application/json")
+
+        mine = ("POST", "/v3/events")
+        return [web.post(mine[1], answer), *(one for one in super().routes() if (one.method, one.path) != mine)]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_WHOLE_CALLS)
+async def test_a_reply_for_the_whole_call_counts_only_if_it_fits_the_call(name: str) -> None:
+    data, verdicts = OF_WHOLE_CALLS["fiddler"][name]
+    read = {"token": "t", "project_name": "shop", "model_name": "churn"}
+    async with Written() as service:
+        service.reply = orjson.dumps({"data": {"source_type": "EVENTS", **data}, "kind": "NORMAL"})
+        settings = FiddlerSettings.model_validate({"url": service.url, **read})
+        async with Fiddler("fiddler", settings, sessions=session) as target:
+            events = (event({"event": {"n": n}}, record(offset=n)) for n in range(3))
+            acks = await target.send(ready(target, *events))
     assert [ack.verdict for ack in acks] == verdicts

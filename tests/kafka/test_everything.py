@@ -37,6 +37,10 @@ SCRIPTS: Final[Mapping[str, tuple[Fault, ...]]] = {
         *(faults.throttle(), faults.html(500), faults.cut(), faults.cut(accepted=True), faults.no_count()),
         faults.refuse("ThrottlingException", entry=0, times=3),
     ),
+    "fiddler": (
+        *(faults.throttle(), faults.html(502), faults.cut(accepted=True), faults.wrong_length(), faults.empty()),
+        *(faults.expired_token(), faults.fail_job(times=2)),
+    ),
     "pinpoint": (
         *(faults.throttle(), faults.html(503), faults.cut(accepted=True), faults.broken_json()),
         faults.refuse("500", entry=2, times=3),

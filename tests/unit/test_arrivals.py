@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from connector.model import TopicPartition
-from connector.sandbox import eventbridge, iot_events, pinpoint
+from connector.sandbox import eventbridge, fiddler, iot_events, pinpoint
 from connector.sandbox.arrivals import READERS
 from connector.sandbox.prove import Place, Sent, payload_digest
 
@@ -25,6 +25,16 @@ def kept(kind: str, identity: str | None) -> Any:
             head = f'"id":"{identity}",'.encode() if identity else b""
             payload = b"{" + head + b'"value":{"type":"page.viewed","page":"/tea"}}'
             return iot_events.Accepted(0, 0, 0.0, "stock", "m", payload, None)
+        case "fiddler":
+            row = {"record": '{"page":"/tea","type":"page.viewed"}', "total": "1.5"}
+            names = ("v3", "POST", "shop", "fraud", "v1")
+            return fiddler.Accepted(
+                *(0, 0, 0.0, *names, identity, None, None, row, (), ()),
+                fiddler_id="f",
+                file=None,
+                retry=None,
+                bytes=0,
+            )
         case _:
             event = {"EventType": "page.viewed", "Attributes": {"page": "/tea"}, "Timestamp": "t"}
             return pinpoint.Accepted(0, 0, 0.0, 0, "shop", "v", {}, identity or "own-id", event)

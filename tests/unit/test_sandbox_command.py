@@ -19,8 +19,12 @@ from typer.testing import CliRunner
 
 from connector.cli import cli
 from connector.load import compiled, load
+from connector.model import Health
+from connector.sandbox.demo import shipped
 from connector.sandbox.rooms import SAMPLES, Rooms, furnish
 from connector.sandbox.sandbox import Sandbox
+from connector.targets import REGISTRY
+from tests.contract.wire import session
 
 DEADLINE: Final = 60.0
 PAGE: Final = Path(__file__).parents[2] / "docs" / "sandbox.md"
@@ -120,6 +124,7 @@ async def test_faults_are_scripted_for_one_service_and_shown_until_they_are_used
         ("eventbridge", {"do": "refuse", "when": "always"}, "unknown: when"),
         ("eventbridge", {"do": "bare"}, "eventbridge has no 'bare'"),
         ("iot_events", {"do": "wrong_count"}, "iot_events has no 'wrong_count'; of that kind it has no_count"),
+        ("pinpoint", {"do": "fail_job"}, "pinpoint has no 'fail_job'"),
         ("pinpoint", {"do": "refuse", "code": "InternalFailure"}, 'fails with a status, such as "400"'),
     ],
     ids=str,
@@ -171,6 +176,8 @@ def test_a_file_says_what_exists_and_what_goes_wrong(tmp_path: Path) -> None:
     file.write_text(
         "eventbridge: {buses: [default, audit], max_bytes: 256KiB}\n"
         "iot_events: {inputs: [temperature], max_message_bytes: 10KiB, max_batch_bytes: 10KiB}\n"
+        "fiddler:\n"
+        "  models: [{project: shop, name: returns, version: v2, columns: {id: str, n: int}, event_id_col: id}]\n"
         "pinpoint:\n"
         "  applications: [one, two]\n"
         '  faults: [{do: throttle, times: 3}, {do: refuse, entry: 1, code: "400"}]\n'
@@ -180,6 +187,7 @@ def test_a_file_says_what_exists_and_what_goes_wrong(tmp_path: Path) -> None:
     services = rooms.made(7)
     assert services["eventbridge"].state == {"buses": ["audit", "default"]}
     assert services["iot_events"].state == {"inputs": ["temperature"]}
+    assert services["fiddler"].state["models"] == ["shop/returns@v2"]
     assert services["pinpoint"].faults.left == [
         {"do": "throttle", "times": 3},
         {"do": "refuse", "entry": 1, "code": "400"},
@@ -195,6 +203,7 @@ def test_a_file_says_what_exists_and_what_goes_wrong(tmp_path: Path) -> None:
         ("pinpoint:\n  faults:\n    - {do: dance}\n", "rooms.yaml:3:7: CFG012"),
         ("pinpoint:\n  faults:\n    - {do: dance}\n", "is no fault of pinpoint: do: 'dance' is none of"),
         ("eventbridge: [\n", "CFG002"),
+        ("fiddler: {models: [{project: p, name: n, columns: {a: number}}]}\n", "CFG014"),
     ],
 )
 def test_a_mistake_in_the_file_ends_with_78_and_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -279,3 +288,15 @@ def mistakes(targets: str, folder: Path) -> list[str]:
         "unrouted: skip\ndead_letters: {topic: dead}\n"
     )
     return [str(problem) for problem in compiled(load([file], {})).errors]
+
+
+async def test_everything_that_the_config_for_all_services_names_is_there_by_default(sandbox: Sandbox) -> None:
+    variables = ("AWS_ENDPOINT_URL_EVENTBRIDGE", "IOT_EVENTS_URL", "PINPOINT_URL", "FIDDLER_URL")
+    settings = load([shipped("everything.yaml")], dict.fromkeys(variables, sandbox.url)).settings
+    assert settings is not None
+    for name, target in settings.targets.items():
+        own = target.model_copy(update={"endpoint_url": sandbox.url}) if name == "orders-bus" else target
+        make: Any = REGISTRY[target.type].make
+        async with make(name, own, sessions=session) as made:
+            found = await made.preflight()
+        assert (name, found.health, found.detail) == (name, Health.OK, "")
