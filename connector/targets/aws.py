@@ -8,7 +8,7 @@ owns them. A call that ends without a reply may have been accepted, so it is nev
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -526,6 +526,12 @@ def text(value: Any, path: str, longest: int | None = None) -> str:
         except UnicodeEncodeError:
             raise Unpublishable("holds text that is not valid Unicode", path, "NotUTF8") from None
     return value
+
+
+def literals(maps: Iterable[Mapping[str, Any]], key: str) -> tuple[str, ...]:
+    """What maps of routes say under a key in so many words, and hence for every record."""
+    said = (fields.get(key) for fields in maps)
+    return tuple(word.replace("$${", "${") for word in said if isinstance(word, str) and not COMPUTED.search(word))
 
 
 def wrong_type(path: str, wanted: str, value: Any) -> Unpublishable:

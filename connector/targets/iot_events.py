@@ -8,7 +8,7 @@ the list and names nobody else, and these are the verdicts:
 | a message that the list of failures does not name | DELIVERED |
 | message: InternalFailureException, ServiceUnavailableException, ThrottlingException | RETRY |
 | message: InvalidRequestException | REJECTED |
-| message: ResourceNotFoundException | HOLD for an input of the settings, REJECTED for a computed one |
+| message: ResourceNotFoundException | HOLD for an input of the config, REJECTED for a computed one |
 | message: any other code | RETRY, five times, then REJECTED |
 | call: no list, a failure of a message that was not sent or under two codes, an unreadable body | RETRY for all |
 | call: throttled, 5xx, no reply, no connection | RETRY for all |
@@ -45,7 +45,6 @@ from connector.model import (
 )
 from connector.targets import strict_json
 from connector.targets.aws import (
-    COMPUTED,
     CULPRIT,
     OVERRIDES,
     UNKNOWN_TRIES,
@@ -54,6 +53,7 @@ from connector.targets.aws import (
     Reply,
     Service,
     Sessions,
+    literals,
     model_missing,
     record_ms,
     session,
@@ -91,7 +91,7 @@ MESSAGE_CODES: Final[Mapping[str, Verdict]] = {
     "InvalidRequestException": Verdict.REJECTED,
     "ResourceNotFoundException": Verdict.HOLD,
 }
-"""BatchPutMessageErrorEntry knows these and no others. HOLD is for an input of the settings."""
+"""BatchPutMessageErrorEntry knows these and no others. HOLD is for an input of the config."""
 
 INPUT_MISSING: Final = "ResourceNotFoundException"
 
@@ -113,7 +113,9 @@ class IotEventsSettings(AwsSettings):
         pattern=r"^https?://[^\s/@]+(/\S*)?$", description="Address of the service, which AWS itself has ended"
     )
     input_name: InputName | None = Field(None, description="The input of events without an inputName")
-    input_names: tuple[InputName, ...] = Field((), description="Other inputs that are known to be there")
+    input_names: tuple[InputName, ...] = Field(
+        (), description="Inputs that computed names may say and that must be there"
+    )
     max_message_bytes: Size = Field(MAX_BYTES, ge=1, description="Payload bytes of one message that the service takes")
     max_batch_bytes: Size = Field(MAX_BYTES, ge=1, description="Payload bytes of one call that the service takes")
 
@@ -157,6 +159,10 @@ class IotEvents:
     def limits(self) -> Limits:
         """Ten messages, 1 KiB of payload each and together, or what the settings say."""
         return self._limits
+
+    def fed_by(self, maps: Sequence[Mapping[str, Any]]) -> None:
+        """Learn which inputs the routes name in so many words: these are held for while they are missing."""
+        self._inputs = tuple(dict.fromkeys((*self._inputs, *literals(maps, "inputName"))))
 
     async def __aenter__(self) -> Self:
         """Open nothing yet; see `Service`."""
@@ -350,19 +356,10 @@ def _grant(refusal: Refusal) -> str:
 
 
 def _check(settings: IotEventsSettings, fields: Mapping[str, Any]) -> Iterator[Complaint]:
-    """An inputName that nobody says, and one that says the same for every record and would still count as computed."""
-    name = fields.get("inputName")
-    if name is None:
-        if settings.input_name is None:
-            mend = "write input_name in the target, or map inputName"
-            yield (), "says no inputName, and the target has no input_name", mend
-        return
-    if not isinstance(name, str) or COMPUTED.search(name):
-        return
-    name = name.replace("$${", "${")
-    if name not in (settings.input_name, *settings.input_names):
-        message = f"names `{name}`, which the target does not list: while it is missing, its messages would be rejected"
-        yield ("inputName",), message, "write it as input_name of the target, or add it to input_names"
+    """An inputName that nobody says."""
+    if fields.get("inputName") is None and settings.input_name is None:
+        mend = "write input_name in the target, or map inputName"
+        yield (), "says no inputName, and the target has no input_name", mend
 
 
 def _show(body: Mapping[str, Any]) -> dict[str, Any]:

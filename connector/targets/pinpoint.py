@@ -16,7 +16,7 @@ events of an endpoint stand together under one Endpoint body. These are the verd
 | call: no Results, an unreadable body | RETRY for all |
 | call: throttled, 5xx, no reply, no connection | RETRY for all |
 | call: BadRequestException, ValidationException, 413 | halved until the culprit stands alone, then REJECTED |
-| call: NotFoundException | HOLD for an application of the settings, REJECTED for a computed one |
+| call: NotFoundException | HOLD for an application of the config, REJECTED for a computed one |
 | call: credentials, signature, permission, 405, any other 4xx | HOLD |
 
 `codes:` of the target's settings goes before this table; the codes of entries are statuses, such as "400".
@@ -52,7 +52,6 @@ from connector.model import (
     Verdict,
 )
 from connector.targets.aws import (
-    COMPUTED,
     CULPRIT,
     OVERRIDES,
     UNKNOWN_TRIES,
@@ -62,6 +61,7 @@ from connector.targets.aws import (
     Service,
     Sessions,
     epoch_ms,
+    literals,
     model_missing,
     record_ms,
     session,
@@ -353,7 +353,9 @@ class PinpointSettings(AwsSettings):
         pattern=r"^https?://[^\s/@]+(/\S*)?$", description="Address of the service, which AWS itself has ended"
     )
     application_id: ApplicationId | None = Field(None, description="Project of events without an ApplicationId")
-    application_ids: tuple[ApplicationId, ...] = Field((), description="Other projects that are known to be there")
+    application_ids: tuple[ApplicationId, ...] = Field(
+        (), description="Projects that computed names may say and that must be there"
+    )
     endpoint_errors: Literal["warn", "reject"] = Field(
         "warn", description="What a failed endpoint update means for its delivered event"
     )
@@ -392,6 +394,10 @@ class Pinpoint:
     def limits(self) -> Limits:
         """A hundred events, 4 MB of them together, or what `batch` says."""
         return self._limits
+
+    def fed_by(self, maps: Sequence[Mapping[str, Any]]) -> None:
+        """Learn which applications the routes name in so many words: these are held for while they are missing."""
+        self._applications = tuple(dict.fromkeys((*self._applications, *literals(maps, "ApplicationId"))))
 
     async def __aenter__(self) -> Self:
         """Open nothing yet; see `Service`."""
@@ -620,16 +626,10 @@ def _grant(refusal: Refusal) -> str:
 
 
 def _check(settings: PinpointSettings, fields: Mapping[str, Any]) -> Iterator[Complaint]:
-    """What no record could mend: no application, no event and no update, a literal application that is not listed."""
-    application = fields.get("ApplicationId")
-    if application is None and settings.application_id is None:
+    """What no record could mend: no application, no event and no update."""
+    if fields.get("ApplicationId") is None and settings.application_id is None:
         mend = "write application_id in the target, or map ApplicationId"
         yield (), "says no ApplicationId, and the target has no application_id", mend
-    if isinstance(application, str) and not COMPUTED.search(application):
-        name = application.replace("$${", "${")
-        if name not in (settings.application_id, *settings.application_ids):
-            message = f"names `{name}`, which the target does not list: while it is missing, its events are rejected"
-            yield ("ApplicationId",), message, "write it as application_id of the target, or add it to application_ids"
     if "EventType" not in fields:
         event = next((key for key in fields if key in EVENT or key == "EventId"), None)
         if event is not None:

@@ -218,7 +218,7 @@ def test_the_map_has_every_parameter_of_the_service_model() -> None:
         ({"inputName": "returns"}, {"input_names": ["returns"]}, []),
         ({"inputName": "${value.input}"}, {"input_name": None}, []),
         ({"inputName": "in_${value.kind}"}, {}, []),
-        ({"inputName": "returns"}, {}, [("inputName",)]),
+        ({"inputName": "returns"}, {"input_name": None}, []),
         ({}, {"input_name": None}, [()]),
     ],
 )

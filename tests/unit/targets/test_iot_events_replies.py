@@ -106,6 +106,15 @@ async def test_a_missing_input_holds_for_one_of_the_settings_and_rejects_a_compu
             assert [(ack.verdict, ack.code) for ack in acks] == [(verdict, "ResourceNotFoundException")]
 
 
+async def test_an_input_that_a_route_names_in_so_many_words_is_held_for_and_looked_after() -> None:
+    async with Sandbox(inputs=[]) as sandbox, iot(sandbox.url, input_name=None) as target:
+        target.fed_by([{"inputName": "returns"}, {"inputName": "${value.kind}"}, {}])
+        for name, verdict in (("returns", H), ("computed", X)):
+            [ack] = await target.send(batch(target, 1, inputName=name))
+            assert ack.verdict is verdict
+        assert (await target.preflight()).missing == ("returns",)
+
+
 async def test_a_literal_input_that_is_missing_holds_beside_messages_of_others_that_are_taken() -> None:
     async with Sandbox(inputs=["returns"]) as sandbox, iot(sandbox.url) as target:
         fields: list[dict[str, Any]] = [{"messageId": "a"}, {"messageId": "b", "inputName": "returns"}]

@@ -334,7 +334,7 @@ def test_settings_that_cannot_work_are_refused(more: dict[str, Any], word: str) 
         ({"EventType": "x", "ApplicationId": "other"}, {"application_ids": ["other"]}, []),
         ({"EventType": "x", "ApplicationId": "${value.app}"}, {"application_id": None}, []),
         ({"EventType": "x"}, {"application_id": None}, [()]),
-        ({"EventType": "x", "ApplicationId": "other"}, {}, [("ApplicationId",)]),
+        ({"EventType": "x", "ApplicationId": "other"}, {"application_id": None}, []),
         ({"Endpoint": {}, "Metrics": {}}, {}, [("Metrics",)]),
         ({}, {}, [()]),
     ],

@@ -252,6 +252,15 @@ async def test_a_missing_application_holds_for_one_of_the_settings_and_rejects_a
             assert [(ack.verdict, ack.code) for ack in acks] == [(verdict, "NotFoundException")] * 2
 
 
+async def test_an_application_that_a_route_names_in_so_many_words_is_held_for_and_looked_after() -> None:
+    async with Sandbox(applications=[]) as sandbox, pinpoint(sandbox.url, application_id=None) as target:
+        target.fed_by([{"ApplicationId": "named"}, {"ApplicationId": "app-${value.kind}"}, {}])
+        for name, verdict in (("named", H), ("computed", X)):
+            [ack] = await target.send(batch(target, {"ApplicationId": name}))
+            assert ack.verdict is verdict
+        assert (await target.preflight()).missing == ("named",)
+
+
 @pytest.mark.parametrize(("word", "verdict"), [("retry", R), ("hold", H)])
 async def test_codes_of_the_settings_bear_on_whole_calls_too(word: str, verdict: Verdict) -> None:
     acks = await answered(error("BadRequestException"), codes={"BadRequestException": word})
