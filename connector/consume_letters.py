@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
+from connector.consume_ids import TopicIds, is_mark, topic_ids
 from connector.consume_sample import ASK, CannotSample, Quiet, Sample, place_of, record_of
 from connector.kafka_properties import client_config
 from connector.model import Record, TopicPartition
@@ -24,6 +25,8 @@ from connector.replayed import METADATA_BYTES, Replayed
 from connector.settings import KafkaSettings, Settings
 
 _TURN: Final = 0.2
+_IDS: Final = 2.0
+"""Seconds that brokers may take to tell what a topic is; where they do not, nothing has changed."""
 _JOIN: Final = 60.0
 """Seconds that joining the group may take; a member that was killed is missed after its session, 45 s by default."""
 _DRAIN: Final = 10.0
@@ -80,22 +83,37 @@ def memory(settings: Settings, tps: Iterable[TopicPartition]) -> dict[TopicParti
     Raises:
         CannotReplay: no broker answers.
     """
+    tps = list(tps)
     client = confluent_kafka.Consumer({**client_config(_cluster(settings)), "logger": Quiet()})
     try:
-        return _remembered(client, list(tps))
+        return _remembered(client, tps, lambda: _ids(settings, {tp.topic for tp in tps}))
     except KafkaException as error:
         raise CannotReplay(_said(error.args[0])) from None
     finally:
         client.close()
 
 
-def _remembered(client: confluent_kafka.Consumer, tps: list[TopicPartition]) -> dict[TopicPartition, Replayed]:
+def _ids(settings: Settings, topics: Iterable[str]) -> TopicIds:
+    """What these topics are now: what is remembered of one that was deleted and made anew says nothing."""
+    ids = topic_ids(_cluster(settings))
+    ids.ask(topics)
+    ids.settle(_IDS)
+    return ids
+
+
+def _remembered(
+    client: confluent_kafka.Consumer, tps: list[TopicPartition], ids: Callable[[], TopicIds]
+) -> dict[TopicPartition, Replayed]:
     found: dict[TopicPartition, Replayed] = {}
-    for place in client.committed([Place(*tp) for tp in tps], timeout=ASK * 2) if tps else ():
+    places = client.committed([Place(*tp) for tp in tps], timeout=ASK * 2) if tps else []
+    now = ids() if any(is_mark(place.metadata) for place in places) else None
+    for place in places:
         if place.error is not None:
             raise KafkaException(place.error)
-        tp = TopicPartition(place.topic, place.partition)
-        found[tp] = Replayed.decode(place.offset, place.metadata) if place.offset >= 0 else Replayed(0)
+        tp, metadata = TopicPartition(place.topic, place.partition), place.metadata or ""
+        mark, _, runs = metadata.partition(" ") if is_mark(metadata) else ("", "", metadata)
+        known = place.offset >= 0 and not (now is not None and now.strange(tp.topic, mark))
+        found[tp] = Replayed.decode(place.offset, runs) if known else Replayed(0)
     return found
 
 
@@ -115,6 +133,8 @@ class Letters:
         self.replayed: dict[TopicPartition, Replayed] = {}
         self.ended = False
         self.drain: Callable[[], Awaitable[None]] = _nothing_to_drain
+        self._settings = settings
+        self._ids: TopicIds
         self._topics = sorted(topics)
         self._config: dict[str, Any] = {
             **client_config(_cluster(settings)),
@@ -156,6 +176,7 @@ class Letters:
                 self._lows[tp], self._ends[tp] = low, high
                 self.replayed[tp] = Replayed(low)
         self._left = set(self._ends)
+        self._ids = _ids(self._settings, self._topics)
         client.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def _alone(self) -> None:
@@ -176,11 +197,9 @@ class Letters:
             self._gone = "another replay of this group is running: wait for its end, or stop it"
             return
         if not self._ours:
-            for tp, known in _remembered(client, sorted(mine)).items():
-                low = self._lows[tp]
-                if known.base <= self._ends[tp]:  # else the topic was made anew, and the memory is of another one
-                    known.expire(low)
-                    self.replayed[tp] = known
+            for tp, known in _remembered(client, sorted(mine), lambda: self._ids).items():
+                known.expire(self._lows[tp])
+                self.replayed[tp] = known
             self._ours = True
         starts = self._lows if self._again else {tp: known.base for tp, known in self.replayed.items()}
         client.incremental_assign([Place(*tp, starts[tp]) for tp in mine])
@@ -207,8 +226,11 @@ class Letters:
         return self._news()
 
     def _news(self) -> dict[TopicPartition, tuple[int, str]]:
-        now = {tp: (known.base, known.encode()) for tp, known in self.replayed.items()}
+        now = {tp: (known.base, self._metadata(tp.topic, known)) for tp, known in self.replayed.items()}
         return {tp: at for tp, at in now.items() if self._remembered.get(tp) != at}
+
+    def _metadata(self, topic: str, known: Replayed) -> str:
+        return f"{self._ids.mark(topic)} {known.encode()}".strip()
 
     def _poll(self, count: int) -> list[Record]:
         if self._paused != (count == 0):

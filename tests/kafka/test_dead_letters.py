@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -118,3 +119,28 @@ async def test_a_letter_that_goes_back_to_its_topic_is_delivered_under_its_first
         assert event.resources[-1] == f"{poison.tp.topic}-{poison.tp.partition}-{poison.offset}/orders"
         assert event.detail.encode() == poison.value
         assert await daemon.stop() == 0
+
+
+async def test_a_replay_that_was_stopped_goes_on_where_it_was(kafka: Kafka, tmp_path: Path) -> None:
+    async with stage(kafka, tmp_path) as here:
+        daemon = await here.started(mapped(here, STRICT))
+        await here.produce(60)
+        await here.until_at_end()
+        assert await daemon.stop() == 0
+        mended = here.write(mapped(here, MENDED))
+        errors = mended.with_suffix(".err")
+        process = spawn(["dead-letters", "replay", str(mended), "--yes", "--rate", "10/s"], errors)
+        try:
+            await seen(lambda: len(here.bus.accepted) >= 5, what="some letters are replayed")
+            process.send_signal(signal.SIGINT)
+            await seen(lambda: process.poll() is not None, what="the replay has ended")
+        finally:
+            process.kill()
+            process.wait(10)
+        assert errors.read_text() == ""
+        first = len(here.bus.accepted)
+        assert first < 60, "it stopped in the middle"
+        code, found = await dead_letters(here, mended, "replay", "--yes")
+        assert (code, found["replayed"], found["replayed_before"]) == (0, 60 - first, first)
+        assert here.missing(await asyncio.to_thread(kafka.read, here.topic)) == []
+        assert here.repeated() == 0

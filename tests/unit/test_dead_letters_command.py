@@ -11,10 +11,12 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as Place
 from typer.testing import CliRunner
 
+from connector.app import real_parts
 from connector.cli import cli
-from connector.model import Event, Record, TopicPartition
+from connector.load import load
+from connector.model import Entry, Event, Record, TopicPartition, Verdict
 from connector.sandbox.broker import Broker
-from connector.targets.dead_letter import Cause, headers_of
+from connector.targets.dead_letter import Cause, bury, headers_of
 
 DEAD: Final = "g.dead"
 SECONDS: Final = 20.0
@@ -220,3 +222,25 @@ def test_a_broker_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["dead-letters", "list", str(config)], catch_exceptions=False)
     assert result.exit_code == 1
     assert "_TRANSPORT" in result.stderr
+
+
+async def test_dead_letters_of_another_cluster_are_written_and_read_there(tmp_path: Path) -> None:
+    async with Broker() as other:
+        await other.topics(DEAD)
+        letters = f'{{topic: {DEAD}, kafka: {{bootstrap_servers: "{other.bootstrap_servers}"}}}}'
+        config = tmp_path / "shop.yaml"
+        config.write_text(CONFIG.replace("{topic: g.dead}", letters) % "127.0.0.1:1")
+        settings = load([config], {}).settings
+        assert settings is not None
+        target = real_parts().dead_letters(settings)
+        record = Record(TopicPartition("shop", 0), 5, 1_600_000_000_000, b"k", b"{}", ())
+        event = bury(Event(record, "paid", "screen", {}, "shop-0-5/paid"), Cause("TASK_PUT", "C", "m", "screen", 1, 7))
+        prepared = target.prepare(event)
+        (ack,) = await target.send(
+            (Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None),)
+        )
+        assert ack.verdict is Verdict.DELIVERED
+        words = ["dead-letters", "list", str(config), "--each"]
+        result = await asyncio.to_thread(CliRunner().invoke, cli, words, catch_exceptions=False)
+        assert result.exit_code == 0
+        assert "shop[0]@5  paid  screen  C" in result.stdout
