@@ -45,16 +45,16 @@ from connector.model import (
     Unpublishable,
 )
 from connector.operate import Operations
-from connector.publish import Lane, Pace
+from connector.publish import Lane, Pace, Send
 from connector.report import oldest_age, status_of, totals_of, watch
 from connector.room import Credit
-from connector.route import Failure, Routed, Routes, compile_routes
+from connector.route import Failure, Routed, Routes, compile_routes, feed
 from connector.settings import Loaded, Settings
 from connector.standstill import Standstill, Waiting, Why
 from connector.status import Reload, summary
 from connector.tally import Tally
 from connector.targets import REGISTRY
-from connector.targets.contract import Fed, Target
+from connector.targets.contract import Target
 from connector.targets.dead_letter import TARGET as DEAD_LETTERS
 from connector.targets.dead_letter import Cause, DeadLetters, bury, kafka_producer, retention
 from connector.targets.settings import TargetSettings
@@ -111,6 +111,8 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     random: Random = field(default_factory=Random)
+    around: Callable[[str, str, Send], Send] = lambda name, kind, send: send
+    """What is put around the calls of a target: its name, its type, its `send`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +159,6 @@ class _Burial:
         self.tally.buried(self.event, self.code)
 
 
-def feed(targets: Mapping[str, Target], settings: Settings) -> None:
-    """Show each target that asks for it the maps of the routes that feed it."""
-    for name, target in targets.items():
-        if isinstance(target, Fed):
-            target.fed_by([route.map for route in settings.routes if name in route.targets])
-
-
 class App:
     """The daemon.
 
@@ -203,7 +198,13 @@ class App:
         self._targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
         feed(self._targets, settings)
         self.lanes = {
-            name: self._lane(name, self._targets[name], Pace.of(settings.targets[name])) for name in self._targets
+            name: self._lane(
+                name,
+                target,
+                Pace.of(settings.targets[name]),
+                parts.around(name, settings.targets[name].type, target.send),
+            )
+            for name, target in self._targets.items()
         }
         if settings.dead_letters is not None:
             self._targets[DEAD_LETTERS] = parts.dead_letters(settings)
@@ -228,7 +229,7 @@ class App:
         self._assigned_at: dict[TopicPartition, float] = {}
         self.consumer: Consumer | None = None
 
-    def _lane(self, name: str, target: Target, pace: Pace) -> Lane:
+    def _lane(self, name: str, target: Target, pace: Pace, send: Send | None = None) -> Lane:
         return Lane(
             name,
             target,
@@ -237,6 +238,7 @@ class App:
             random=self.parts.random,
             watch=_Watch(self, name),
             reject=self._reject,
+            send=send,
         )
 
     # life
@@ -882,7 +884,7 @@ def run(loaded: Loaded) -> int:
             log.warning("no spans are sent", reason=reason)
         else:
             spans = tracing.Tracing(os.environ)
-            parts = replace(parts, target=spans.around(parts.target))
+            parts = replace(parts, around=spans.around)
     gc.collect()
     gc.freeze()  # modules, settings and compiled routes live as long as the process
     gc.set_threshold(*_YOUNG)

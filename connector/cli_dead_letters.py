@@ -301,7 +301,7 @@ def _rate(text: str | None) -> float | None:
 def _way(asked: _Asked, to_source: bool) -> "Way":
     from connector.kafka_properties import producer_config
     from connector.replay import ThroughRoutes, ToSource
-    from connector.route import compile_routes
+    from connector.route import compile_routes, feed
     from connector.targets import REGISTRY
     from connector.targets.dead_letter import Sources, kafka_producer
 
@@ -313,6 +313,7 @@ def _way(asked: _Asked, to_source: bool) -> "Way":
         topics = sorted({topic for one in settings.routes for topic in one.topics if not topic.startswith("^")})
         return ToSource(routes, Sources(topics, lambda: kafka_producer(producer_config(settings.kafka))))
     targets = {name: REGISTRY[one.type].make(name, one) for name, one in settings.targets.items()}
+    feed(targets, settings)
     return ThroughRoutes(routes, targets)
 
 

@@ -4,10 +4,10 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 
@@ -49,6 +49,10 @@ class Sender(Protocol):
     async def preflight(self) -> Preflight:
         """Ask whether the destination is there."""
         ...
+
+
+Send: TypeAlias = Callable[[Batch], Awaitable[Sequence[Ack]]]
+"""What makes a call: a target's `send`, or something around it."""
 
 
 class Watch(Protocol):
@@ -153,10 +157,15 @@ class Lane:
         random: Random,
         watch: Watch,
         reject: Callable[["Lane", Entry, Ack], bool],
+        send: Send | None = None,
     ) -> None:
-        """`reject` takes a refused entry over (dead letter, skip) and answers True, or False: then the lane holds."""
+        """`reject` takes a refused entry over (dead letter, skip) and answers True, or False: then the lane holds.
+
+        `send` makes the calls, the target's own by default.
+        """
         self.name = name
         self.target = target
+        self._deliver = send or target.send
         self.pace = pace
         self.held: Held | None = None
         self.failing: Failing | None = None
@@ -369,7 +378,7 @@ class Lane:
         """One ack an entry; None for a batch that was refused whole and can be halved."""
         try:
             async with asyncio.timeout(self.pace.request_timeout):
-                acks = await self.target.send(batch)
+                acks = await self._deliver(batch)
         except TimeoutError:
             ack = Ack(Verdict.RETRY, "Timeout", f"no answer within {self.pace.request_timeout:g} s")
             return [ack] * len(batch)

@@ -23,7 +23,7 @@ from connector.registry import schemas_of
 from connector.schemas import Schemas
 from connector.settings import RouteSettings, Settings, TopicSettings
 from connector.targets import REGISTRY
-from connector.targets.contract import Kind
+from connector.targets.contract import Fed, Kind, Target
 
 Policy = Literal["dead_letter", "skip", "hold"]
 _STEM: Final = re.compile(rb"([A-Za-z0-9._-]{1,400})/.*", re.DOTALL)
@@ -232,6 +232,13 @@ def first_stem(record: Record) -> str:
 
 def _failure(event: Event, error: MappingFailed, policy: Policy) -> Failure:
     return Failure(event, "TRANSFORMATION", error.code, f"{error.where}: {error.reason}", policy)
+
+
+def feed(targets: Mapping[str, Target], settings: Settings) -> None:
+    """Show each target that asks for it the maps of the routes that feed it."""
+    for name, target in targets.items():
+        if isinstance(target, Fed):
+            target.fed_by([route.map for route in settings.routes if name in route.targets])
 
 
 def compile_routes(

@@ -7,15 +7,14 @@ otherwise: nothing is wrapped, and the libraries of the extra `otel` are not imp
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from connector import __version__
-from connector.model import Ack, Batch, BatchRefused, Event, Limits, Preflight, Prepared, Verdict
+from connector.model import Ack, Batch, BatchRefused, Verdict
+from connector.publish import Send
 from connector.targets import trace
-from connector.targets.contract import Target
-from connector.targets.settings import TargetSettings
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -58,9 +57,9 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("connector", __version__)
 
-    def around(self, make: Callable[[str, TargetSettings], Target]) -> Callable[[str, TargetSettings], Target]:
-        """Make targets whose calls are spans."""
-        return lambda name, settings: Traced(make(name, settings), name, settings.type, self._tracer)
+    def around(self, name: str, kind: str, send: Send) -> Send:
+        """Calls of a target that are spans. What they answer is the target's own, whatever becomes of the span."""
+        return partial(_traced, self._tracer, name, kind, send)
 
     def close(self) -> None:
         """Send what is left, within seconds: a collector that is away must not keep the process."""
@@ -69,71 +68,38 @@ class Tracing:
         last.join(_FLUSH)
 
 
-class Traced:
-    """A target whose calls are spans. What it answers is the target's own answer, whatever becomes of the span."""
+async def _traced(tracer: Any, name: str, kind: str, send: Send, batch: Batch) -> Sequence[Ack]:
+    from opentelemetry.trace import SpanKind, Status, StatusCode, format_span_id, format_trace_id
 
-    def __init__(self, target: Target, name: str, kind: str, tracer: Any) -> None:
-        self._target = target
-        self._name = name
-        self._kind = kind
-        self._tracer = tracer
+    attributes = _attributes(name, kind, batch)
+    span = tracer.start_span(f"send {name}", kind=SpanKind.PRODUCER, links=_links(batch), attributes=attributes)
+    context = span.get_span_context()
+    parent = f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{context.trace_flags:02x}"
+    failure = "cancelled"
+    try:
+        with trace.carried(parent):
+            acks = await send(batch)
+        failure = _told(span, acks)
+    except BatchRefused as refused:
+        failure = refused.ack.code or "BatchRefused"
+        raise
+    finally:
+        if failure:
+            span.set_attribute("error.type", failure)
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+    return acks
 
-    @property
-    def limits(self) -> Limits:
-        """The target's own."""
-        return self._target.limits
 
-    def prepare(self, event: Event) -> Prepared:
-        """The target's own."""
-        return self._target.prepare(event)
-
-    async def send(self, batch: Batch) -> Sequence[Ack]:
-        """Make the call inside a span."""
-        from opentelemetry.trace import SpanKind, Status, StatusCode, format_span_id, format_trace_id
-
-        span = self._tracer.start_span(
-            f"send {self._name}", kind=SpanKind.PRODUCER, links=_links(batch), attributes=self._attributes(batch)
-        )
-        context = span.get_span_context()
-        parent = f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{context.trace_flags:02x}"
-        failure = "cancelled"
-        try:
-            with trace.carried(parent):
-                acks = await self._target.send(batch)
-            failure = _told(span, acks)
-        except BatchRefused as refused:
-            failure = refused.ack.code or "BatchRefused"
-            raise
-        finally:
-            if failure:
-                span.set_attribute("error.type", failure)
-                span.set_status(Status(StatusCode.ERROR))
-            span.end()
-        return acks
-
-    def _attributes(self, batch: Batch) -> dict[str, Any]:
-        routes = sorted({entry.event.route for entry in batch})
-        return {
-            "messaging.system": self._kind,
-            "messaging.operation.name": "send",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": self._name,
-            "messaging.batch.message_count": len(batch),
-            "connector.routes": routes,
-        }
-
-    async def preflight(self) -> Preflight:
-        """The target's own."""
-        return await self._target.preflight()
-
-    async def __aenter__(self) -> Self:
-        await self._target.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._target.__aexit__(kind, error, trace)
+def _attributes(name: str, kind: str, batch: Batch) -> dict[str, Any]:
+    return {
+        "messaging.system": kind,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": name,
+        "messaging.batch.message_count": len(batch),
+        "connector.routes": sorted({entry.event.route for entry in batch}),
+    }
 
 
 def _told(span: Any, acks: Sequence[Ack]) -> str:

@@ -8,19 +8,26 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
+from confluent_kafka import Producer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from connector.model import Ack, Batch, BatchRefused, Entry, Event, Headers, Record, TopicPartition, Verdict
+from connector.publish import Send
+from connector.sandbox.broker import Broker
 from connector.targets import trace
 from connector.targets.eventbridge import EventBridge, EventBridgeSettings
-from connector.targets.settings import TargetSettings
-from connector.tracing import Traced, Tracing, unable, wanted
+from connector.tracing import Tracing, unable, wanted
 from tests.flow.world import FakeTarget
+from tests.kafka.process import Daemon, seen
+from tests.unit.registry import serving
+from tests.unit.targets.fiddler import V2, fiddler
 
 PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER: Final = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00"
@@ -142,6 +149,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=shop")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         yield server
         server.shutdown()
         thread.join()
@@ -173,8 +181,8 @@ def test_a_call_is_a_span_with_a_link_to_each_record_that_has_a_trace(collector:
         Ack(Verdict.RETRY, "ThrottlingException") if event.record.offset == 2 else Ack(Verdict.DELIVERED)
     )
     tracing = Tracing(os.environ)
-    traced = tracing.around(lambda name, settings: target)("bus", TargetSettings(type="eventbridge"))
-    acks = asyncio.run(_sent(traced, (entry(PARENT, 0), entry(OTHER, 1), entry("", 2))))
+    send = tracing.around("bus", "eventbridge", target.send)
+    acks = asyncio.run(_sent(send, (entry(PARENT, 0), entry(OTHER, 1), entry("", 2))))
     assert [ack.verdict for ack in acks] == [Verdict.DELIVERED, Verdict.DELIVERED, Verdict.RETRY]
     tracing.close()
 
@@ -209,10 +217,8 @@ def test_a_call_is_a_span_with_a_link_to_each_record_that_has_a_trace(collector:
     assert span.status.code == 2  # ERROR
 
 
-async def _sent(target: Any, batch: Batch) -> Sequence[Ack]:
-    async with target:
-        acks: Sequence[Ack] = await target.send(batch)
-        return acks
+async def _sent(send: Send, batch: Batch) -> Sequence[Ack]:
+    return await send(batch)
 
 
 class Refuses(FakeTarget):
@@ -224,10 +230,9 @@ class Refuses(FakeTarget):
 
 def test_a_call_refused_whole_is_a_span_too_and_is_passed_on_as_it_is(collector: Collector) -> None:
     tracing = Tracing(os.environ)
-    traced = tracing.around(lambda name, settings: Refuses(Random(0)))("bus", TargetSettings(type="eventbridge"))
-    assert isinstance(traced, Traced)
+    send = tracing.around("bus", "eventbridge", Refuses(Random(0)).send)
     with pytest.raises(BatchRefused):
-        asyncio.run(_sent(traced, (entry(PARENT),)))
+        asyncio.run(_sent(send, (entry(PARENT),)))
     tracing.close()
     (span,) = collector.spans
     assert plain(span.attributes)["error.type"] == "ValidationException"
@@ -239,8 +244,8 @@ def test_a_collector_that_is_away_costs_no_call_and_no_more_than_seconds_at_the_
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     tracing = Tracing(os.environ)
-    traced = tracing.around(lambda name, settings: FakeTarget(Random(0)))("bus", TargetSettings(type="eventbridge"))
-    (ack,) = asyncio.run(_sent(traced, (entry(PARENT),)))
+    send = tracing.around("bus", "eventbridge", FakeTarget(Random(0)).send)
+    (ack,) = asyncio.run(_sent(send, (entry(PARENT),)))
     assert ack.verdict is Verdict.DELIVERED
     began = time.monotonic()
     tracing.close()
@@ -275,3 +280,49 @@ def test_without_a_collector_nothing_of_opentelemetry_is_even_imported() -> None
     program = "import sys, connector.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"
+
+
+async def test_fiddler_carries_the_trace_of_its_records() -> None:
+    carried: list[str | None] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        carried.append(request.headers.get("traceparent"))
+        return web.json_response({"data": {}})
+
+    async with serving(answer) as url, fiddler(url, **V2) as target:
+        for parent in (PARENT, ""):
+            headers: Headers = (("traceparent", parent.encode()),) if parent else ()
+            event = Event(record(*headers), "paid", "fiddler", {"event": {"n": 1}}, "id")
+            prepared = target.prepare(event)
+            entry = Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None)
+            await target.send((entry,))
+    assert carried == [PARENT, None]
+
+
+async def test_the_daemon_sends_its_spans_to_the_collector_that_the_environment_names(
+    collector: Collector, tmp_path: Path
+) -> None:
+    async with Broker() as broker:
+        await broker.topics("orders")
+        config = tmp_path / "orders.yaml"
+        config.write_text(
+            f"""\
+kafka: {{bootstrap_servers: "{broker.bootstrap_servers}", group_id: g}}
+targets: {{screen: {{type: stdout}}}}
+routes: [{{name: paid, topics: [orders], targets: [screen], map: {{n: "${{value.n}}"}}}}]
+unrouted: skip
+dead_letters: {{topic: dead}}
+admin: {{listen: "127.0.0.1:0"}}
+"""
+        )
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+        producer.produce("orders", b'{"n": 1}', headers=[("traceparent", PARENT.encode())])
+        await asyncio.to_thread(producer.flush, 20)
+        daemon = Daemon(config, tmp_path / "log")
+        try:
+            await daemon.says("assigned")
+            await seen(lambda: collector.spans, what="a span came")
+        finally:
+            daemon.end()
+        span = next(span for span in collector.spans if span.name == "send screen")
+        assert [link.trace_id.hex() for link in span.links] == [PARENT.split("-")[1]]
