@@ -13,7 +13,6 @@ from random import Random
 from typing import Any, Final
 
 import pytest
-from aiohttp import web
 from confluent_kafka import Producer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -26,8 +25,6 @@ from connector.targets.eventbridge import EventBridge, EventBridgeSettings
 from connector.tracing import Tracing, unable, wanted
 from tests.flow.world import FakeTarget
 from tests.kafka.process import Daemon, seen
-from tests.unit.registry import serving
-from tests.unit.targets.fiddler import V2, fiddler
 
 PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER: Final = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00"
@@ -280,23 +277,6 @@ def test_without_a_collector_nothing_of_opentelemetry_is_even_imported() -> None
     program = "import sys, connector.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"
-
-
-async def test_fiddler_carries_the_trace_of_its_records() -> None:
-    carried: list[str | None] = []
-
-    async def answer(request: web.BaseRequest) -> web.Response:
-        carried.append(request.headers.get("traceparent"))
-        return web.json_response({"data": {}})
-
-    async with serving(answer) as url, fiddler(url, **V2) as target:
-        for parent in (PARENT, ""):
-            headers: Headers = (("traceparent", parent.encode()),) if parent else ()
-            event = Event(record(*headers), "paid", "fiddler", {"event": {"n": 1}}, "id")
-            prepared = target.prepare(event)
-            entry = Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None)
-            await target.send((entry,))
-    assert carried == [PARENT, None]
 
 
 async def test_the_daemon_sends_its_spans_to_the_collector_that_the_environment_names(
