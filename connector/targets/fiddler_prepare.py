@@ -140,6 +140,8 @@ def _destination(fields: Mapping[str, Any], settings: FiddlerSettings) -> Destin
 def _name(fields: Mapping[str, Any], key: str, alias: str, default: str | None) -> str:
     if key in fields and alias in fields:
         raise Unpublishable(f"and {alias} are one thing: keep {key}", key, "Twice")
+    if default and key not in fields and alias not in fields:
+        return default
     said = alias if alias in fields else key
     name = text(fields.get(said, default or ""), said, 200)
     if not name:

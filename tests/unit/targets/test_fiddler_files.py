@@ -225,11 +225,12 @@ async def test_a_file_whose_job_fails_four_times_is_halved_and_a_single_row_reje
 
 
 async def test_a_job_that_does_not_end_in_time_has_its_file_sent_again() -> None:
-    stuck = faults.fail_job("STARTED")
-    async with Sandbox(faults=[stuck]) as sandbox, fiddler(sandbox.url, **FILES, job_timeout="50ms") as target:
-        acks = await target.send(batch(target))
+    async with Sandbox(faults=[faults.fail_job("STARTED")]) as sandbox:
+        async with fiddler(sandbox.url, **FILES, job_timeout="50ms") as hasty:
+            acks = await hasty.send(batch(hasty))
         assert [(ack.verdict, ack.code) for ack in acks] == [(R, "JobTimeout")] * 3
-        assert verdicts(await target.send(batch(target))) == [D, D, D]
+        async with fiddler(sandbox.url, **FILES) as patient:
+            assert verdicts(await patient.send(batch(patient))) == [D, D, D]
 
 
 async def test_an_answer_about_a_job_that_is_none_does_not_end_the_wait() -> None:

@@ -15,7 +15,7 @@ from connector.sandbox.fiddler import Column, Model
 from connector.sandbox.fiddler import Fiddler as Sandbox
 from connector.targets.fiddler import Fiddler
 from tests.contract.wire import Raw, Wire, event, ready, record
-from tests.unit.targets.fiddler import V2, fiddler, of, settings
+from tests.unit.targets.fiddler import FILES, V2, fiddler, of, settings
 
 D, R, X, H = Verdict.DELIVERED, Verdict.RETRY, Verdict.REJECTED, Verdict.HOLD
 PLAIN = Model(columns=(Column("n", "int"),), inputs=("n",), outputs=(), id_column=None, time_column=None)
@@ -142,6 +142,16 @@ async def test_values_are_cast_on_request_and_one_that_cannot_be_is_rejected_alo
             "text": "7",
             "embedding": [1.0, 2.0],
         }
+
+
+@pytest.mark.parametrize("more", [{}, FILES])
+async def test_a_row_that_does_not_fit_is_rejected_at_every_index_and_its_neighbours_are_delivered(more: Any) -> None:
+    async with Sandbox(job_states=()) as sandbox, fiddler(sandbox.url, casting_type=True, **more) as target:
+        for index in range(10):
+            rows = [{"age": "none" if n == index else n} for n in range(10)]
+            acks = await target.send(ready(target, *(of(n, event=row) for n, row in enumerate(rows))))
+            assert verdicts(acks) == [X if n == index else D for n in range(10)]
+        assert len(sandbox.accepted) == 90
 
 
 async def test_casting_may_be_asked_for_by_event() -> None:
