@@ -145,6 +145,7 @@ def letter_text(letter: Letter, replayed: bool, trial: Trial, now_ms: int) -> st
         f"error   {letter.code} at {letter.stage}, after {counted(letter.attempts, 'call')}",
         f"        {letter.message}",
         f"id      {letter.id}",
+        f"owed    {_owed(letter)}",
         "",
         f"key     {_shown(letter.origin.key)}",
         f"value   {_shown(letter.origin.value)}",
@@ -155,6 +156,12 @@ def letter_text(letter: Letter, replayed: bool, trial: Trial, now_ms: int) -> st
         show.text(trial),
     ]
     return "\n".join(lines)
+
+
+def _owed(letter: Letter) -> str:
+    if letter.whole:
+        return "what every route makes of the record"
+    return f"what route {letter.route} makes of it for {letter.target or 'each of its targets'}, and nothing else"
 
 
 def letter_plain(letter: Letter, replayed: bool, trial: Trial | None = None) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def test_show_gives_one_letter_its_error_and_what_would_be_sent_now(topic: Topic
     assert "g.dead/0/1: buried 1970-01-01T00:00:04.000Z" in text
     assert "error   WrongType at TRANSFORMATION" in text
     assert '{"total": 7}' in text
+    assert "owed    what route paid makes of it for screen, and nothing else" in text
     assert "→ screen (stdout), id shop-0-2/paid" in text
     assert '"at":"shop/2"' in text
     code, found, _ = topic.plain("show", "--at", "0/0")
