@@ -142,8 +142,7 @@ def list_(
 ) -> None:
     """How many dead letters there are, by route, target, code and age."""
     from connector import show, show_letters
-    from connector.consume_letters import CannotReplay
-    from connector.letters import NoLetter
+    from connector.letters import CannotReplay, NoLetter
 
     asked = _asked(paths, topic, route, target, code, since, until, seconds)
     census = show_letters.Census()
@@ -185,8 +184,7 @@ def show_(
 ) -> None:
     """One dead letter whole: its error, all that its record holds, and what the routes make of it now."""
     from connector import show, show_letters
-    from connector.consume_letters import CannotReplay
-    from connector.letters import NoLetter
+    from connector.letters import CannotReplay, NoLetter
     from connector.tryout import DryRun
 
     asked = _asked(paths, topic, route, target, code, since, until, seconds)
@@ -253,7 +251,7 @@ def replay(
     What fails again stays where it is. What was replayed is remembered, so a run can be stopped and begun again.
     """
     from connector import show, show_letters
-    from connector.consume_letters import CannotReplay
+    from connector.letters import CannotReplay
 
     asked = _asked(paths, topic, route, target, code, since, until, seconds)
     per_second = _rate(rate)

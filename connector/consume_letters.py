@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from connector.consume_ids import TopicIds, is_mark, topic_ids
 from connector.consume_sample import ASK, CannotSample, Quiet, Sample, place_of, record_of
 from connector.kafka_properties import client_config
+from connector.letters import CannotReplay
 from connector.model import Record, TopicPartition
 from connector.replayed import METADATA_BYTES, Replayed
 from connector.settings import KafkaSettings, Settings
@@ -45,10 +46,6 @@ _ENDS: Final = frozenset(
 """What ends a replay; whatever else is wrong the client mends by itself, and the offsets wait."""
 _CONNECTION: Final = ("bootstrap.", "client.id", "security.", "sasl.", "ssl.", "oauth_cb", "logger", "socket.")
 """Beginnings of the properties that an admin client needs too."""
-
-
-class CannotReplay(Exception):
-    """The dead letters cannot be read, or somebody else replays them; the message says which and what to do."""
 
 
 def _cluster(settings: Settings) -> KafkaSettings:
@@ -132,6 +129,7 @@ class Letters:
         """`again` reads from the beginning, also what is remembered as replayed."""
         self.replayed: dict[TopicPartition, Replayed] = {}
         self.ended = False
+        self.scattered = False  # whether what is remembered above the offsets grows towards what a commit can carry
         self.drain: Callable[[], Awaitable[None]] = _nothing_to_drain
         self._settings = settings
         self._ids: TopicIds
@@ -198,8 +196,10 @@ class Letters:
             return
         if not self._ours:
             for tp, known in _remembered(client, sorted(mine), lambda: self._ids).items():
-                known.expire(self._lows[tp])
-                self.replayed[tp] = known
+                if known.base <= self._ends[tp]:  # else it is of another topic, and the brokers know no ids
+                    self._remembered[tp] = known.base, self._metadata(tp.topic, known)
+                    known.expire(self._lows[tp])
+                    self.replayed[tp] = known
             self._ours = True
         starts = self._lows if self._again else {tp: known.base for tp, known in self.replayed.items()}
         client.incremental_assign([Place(*tp, starts[tp]) for tp in mine])
@@ -304,12 +304,11 @@ class Letters:
         """
         news = self._news()
         if news and await self._call(self._commit, news):
+            before = {tp: len(metadata) for tp, (_, metadata) in self._remembered.items()}
+            self.scattered = any(
+                len(metadata) > max(METADATA_BYTES // 2, before.get(tp, 0)) for tp, (_, metadata) in news.items()
+            )
             self._remembered |= news
-
-    @property
-    def scattered(self) -> bool:
-        """Whether what is remembered above the offsets nears what a commit can carry."""
-        return any(len(metadata) > METADATA_BYTES // 2 for _, metadata in self._remembered.values())
 
     async def leave(self) -> None:
         """Leave the group."""
@@ -322,7 +321,9 @@ class Letters:
 def _commit(client: confluent_kafka.Consumer, news: Mapping[TopicPartition, tuple[int, str]]) -> None:
     if news:
         places = [Place(*tp, offset, metadata) for tp, (offset, metadata) in news.items()]
-        client.commit(offsets=places, asynchronous=False)
+        for place in client.commit(offsets=places, asynchronous=False) or ():
+            if place.error is not None:
+                raise KafkaException(place.error)
 
 
 async def _nothing_to_drain() -> None:

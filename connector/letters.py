@@ -11,6 +11,10 @@ _OURS: Final = "__connector.errors."
 _REFERENCE: Final = "__connector.errors.reference"
 
 
+class CannotReplay(Exception):
+    """The dead letters cannot be read, or somebody else replays them; the message says which and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A record of a dead-letter topic that can be sent again.

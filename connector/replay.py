@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from connector.batch import Trigger
 from connector.decode import Unready
-from connector.letters import Letter, NoLetter, Selection, read
+from connector.letters import CannotReplay, Letter, NoLetter, Selection, read
 from connector.model import Ack, Batch, Entry, Event, Prepared, Record, TopicPartition, Unpublishable
 from connector.publish import Lane, Pace
 from connector.registry import fetched, fetched_now
@@ -146,6 +146,7 @@ class Member(Protocol):
 
     replayed: dict[TopicPartition, Replayed]
     ended: bool
+    scattered: bool
     drain: Callable[[], Awaitable[None]]
 
     async def take(self, count: int) -> list[Record]:
@@ -153,12 +154,7 @@ class Member(Protocol):
         ...
 
     async def remember(self) -> None:
-        """Commit what was replayed."""
-        ...
-
-    @property
-    def scattered(self) -> bool:
-        """Whether a commit can carry hardly more."""
+        """Commit what was replayed; `scattered` then says whether a commit can carry hardly more."""
         ...
 
 
@@ -264,6 +260,9 @@ class Replay:
                 tasks = [root.create_task(lane.run(), name=f"lane {lane.name}") for lane in self.lanes.values()]
                 try:
                     await self._go_through()
+                except CannotReplay as error:  # what was acknowledged since the last commit is sent again next time
+                    self.result.stopped = str(error)
+                    self.result.unfinished = self._open
                 finally:
                     for task in tasks:
                         task.cancel()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from connector.letters import Letter, NoLetter, Selection, read
+from connector.letters import CannotReplay, Letter, NoLetter, Selection, read
 from connector.mapping.problem import Position
 from connector.model import Ack, Event, Record, TopicPartition, Verdict
 from connector.publish import Pace
@@ -222,6 +222,19 @@ def test_a_memory_that_no_commit_could_carry_stops_the_run() -> None:
     result = run(scene.run())
     assert "Kafka's commits can carry no longer list" in result.stopped
     assert result.replayed < 5
+
+
+def test_partitions_that_are_taken_away_end_the_run_in_words_with_what_was_done() -> None:
+    class Loses(FakeMember):
+        async def take(self, count: int) -> list[Record]:
+            if len(self.commits) >= 1:
+                raise CannotReplay("another replay has joined")
+            return await super().take(min(count, 2))
+
+    member = Loses(*(letter(at) for at in range(100)))
+    result = run(Scene(member).run())
+    assert result.stopped == "another replay has joined"
+    assert 0 < result.replayed < 100
 
 
 def test_a_letter_read_back_is_the_record_that_it_was_under_its_first_id() -> None:
