@@ -357,6 +357,11 @@ def test_the_partitions_of_a_part_stand_still_below_an_eighth_of_it_and_go_on_fr
     assert room.fit() == 40
 
 
+def test_a_part_that_begins_with_little_left_is_open_all_the_same() -> None:
+    room = parted(A, OTHER, bus=Part(T, 100, 30))
+    assert room.fit() == 30
+
+
 def test_a_part_counts_what_was_taken_before_it_was_made_and_bounds_nothing_once_it_is_gone() -> None:
     room = parted(A, OTHER)
     take(room, A, 200)
