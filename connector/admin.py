@@ -40,6 +40,7 @@ CHANGES: Final = {
     "/routes/NAME/pause": "stop a route: its records wait",
     "/routes/NAME/resume": "let it go on",
     "/routes/NAME/skip?topic=T&partition=P&offset=O": "let go a record at which it stands",
+    "/reload": "read the config again and put it in force",
     "/log-level?level=L": "debug, info, warning or error, until a restart",
 }
 _LISTING: Final = "".join(f"  {path:<9} {what}\n" for path, what in PATHS.items()) + "".join(
@@ -112,6 +113,10 @@ class Operations(Protocol):
 
     def set_level(self, level: str) -> Answer:
         """Say more or less in the log."""
+        ...
+
+    async def reload(self) -> Answer:
+        """Read the config again and put it in force."""
         ...
 
 
@@ -198,6 +203,9 @@ def application(state: AdminState, operations: Operations, metrics: Metrics) -> 
     async def level(request: web.Request) -> Answer:
         return operations.set_level(request.query.get("level", ""))
 
+    async def reload(_: web.Request) -> Answer:
+        return await operations.reload()
+
     def shown(answer: _Handler, *, always: bool = False) -> _Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             guarded = always or operations.admin.token_for != "changes"  # noqa: S105 - what the token is for
@@ -230,6 +238,7 @@ def application(state: AdminState, operations: Operations, metrics: Metrics) -> 
     router.add_get("/config", shown(config, always=True))
     for action, act in (("pause", pause), ("resume", resume), ("skip", skip)):
         router.add_post(f"/routes/{{name}}/{action}", change(action, act))
+    router.add_post("/reload", change("reload", reload))
     router.add_post("/log-level", change("log-level", level))
     return app
 

@@ -6,7 +6,8 @@ import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -46,12 +47,14 @@ from connector.model import (
 )
 from connector.operate import Operations
 from connector.publish import Lane, Pace, Send
+from connector.reload import Reload
 from connector.report import oldest_age, status_of, totals_of, watch
 from connector.room import Credit
 from connector.route import Failure, Routed, Routes, compile_routes, feed
 from connector.settings import Loaded, Settings
 from connector.standstill import Standstill, Waiting, Why
-from connector.status import Reload, summary
+from connector.status import Reload as Reloaded
+from connector.status import summary
 from connector.tally import Tally
 from connector.targets import REGISTRY
 from connector.targets.contract import Target
@@ -92,6 +95,10 @@ class Consumer(Protocol):
         """Commit offset and epoch by partition; the answer comes by `committed`."""
         ...
 
+    def read(self, topics: Sequence[str]) -> None:
+        """Read these topics from now on, names and patterns."""
+        ...
+
     def stop_taking(self) -> None:
         """Pause everything, keep polling."""
         ...
@@ -103,7 +110,10 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the app is made of; tests and the demo's sabotages put their own here."""
+    """What the app is made of; tests and the demo's sabotages put their own here.
+
+    `read` reads the config once more, for a reload; None where there are no files to read.
+    """
 
     consumer: Callable[[Settings, "App", asyncio.AbstractEventLoop], Consumer]
     target: Callable[[str, TargetSettings], Target]
@@ -113,6 +123,7 @@ class Parts:
     random: Random = field(default_factory=Random)
     around: Callable[[str, str, Send], Send] = lambda name, kind, send: send
     """What is put around the calls of a target: its name, its type, its `send`."""
+    read: Callable[[], Awaitable[tuple[Loaded, Routes | None]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,24 +206,18 @@ class App:
         self._log = structlog.get_logger("connector.app")
         self._metrics = metrics
         self._streaks: Counter[tuple[str, str]] = Counter()  # dead letters in a row, by route and stage
-        self._targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
-        feed(self._targets, settings)
-        self.lanes = {
-            name: self._lane(
-                name,
-                target,
-                Pace.of(settings.targets[name]),
-                parts.around(name, settings.targets[name].type, target.send),
-            )
-            for name, target in self._targets.items()
-        }
+        self.targets = {name: parts.target(name, target) for name, target in settings.targets.items()}
+        feed(self.targets, settings)
         if settings.dead_letters is not None:
-            self._targets[DEAD_LETTERS] = parts.dead_letters(settings)
-            self.lanes[DEAD_LETTERS] = self._lane(
-                DEAD_LETTERS, self._targets[DEAD_LETTERS], Pace(linger=0.02, max_in_flight=4, request_timeout=120.0)
-            )
+            self.targets[DEAD_LETTERS] = parts.dead_letters(settings)
+        self.lanes = {name: self.lane(name, target) for name, target in self.targets.items()}
+        self.retired: list[Lane] = []  # whose calls are to end before their successors begin
+        self.opened: dict[Lane, AsyncExitStack] = {}
+        self._sending: dict[Lane, asyncio.Task[None]] = {}
+        self._root: asyncio.TaskGroup | None = None
+        self.reload = Reload(self)
         self.history = History()
-        self.last_reload: Reload | None = None
+        self.last_reload: Reloaded | None = None
         self._lines: dict[TopicPartition, deque[_Waiting]] = {}  # by partition, while its first record needs a schema
         self._asked: set[Unready] = set()
         self._asking: asyncio.Queue[Unready] = asyncio.Queue()
@@ -229,7 +234,11 @@ class App:
         self._assigned_at: dict[TopicPartition, float] = {}
         self.consumer: Consumer | None = None
 
-    def _lane(self, name: str, target: Target, pace: Pace, send: Send | None = None) -> Lane:
+    def lane(self, name: str, target: Target) -> Lane:
+        """A lane for a target of the config in force."""
+        settings = self.settings.targets.get(name)
+        pace = Pace.of(settings) if settings is not None else Pace(linger=0.02, max_in_flight=4, request_timeout=120.0)
+        send = self.parts.around(name, settings.type, target.send) if settings is not None else None
         return Lane(
             name,
             target,
@@ -240,6 +249,19 @@ class App:
             reject=self._reject,
             send=send,
         )
+
+    def start_lane(self, lane: Lane) -> None:
+        """Let a lane whose target is open send."""
+        if self._root is not None:
+            self._sending[lane] = self._root.create_task(lane.run(), name=f"lane {lane.name}")
+
+    async def close_lane(self, lane: Lane) -> None:
+        """End a lane, and close its target."""
+        sending = self._sending.pop(lane, None)
+        if sending is not None:
+            sending.cancel()
+            await asyncio.wait({sending})
+        await self.opened.pop(lane).aclose()
 
     # life
 
@@ -254,25 +276,35 @@ class App:
         self._metrics.running(self.config_hash)
         watch(self)
         async with AsyncExitStack() as stack:
-            for target in self._targets.values():
-                await stack.enter_async_context(target)
+            stack.push_async_callback(self._close_targets)
+            for name, lane in self.lanes.items():
+                self.opened[lane] = AsyncExitStack()
+                await self.opened[lane].enter_async_context(self.targets[name])
             consumer = self.consumer = self.parts.consumer(self.settings, self, loop)
             async with asyncio.TaskGroup() as root:
-                tasks = [root.create_task(lane.run(), name=f"lane {lane.name}") for lane in self.lanes.values()]
-                tasks.append(root.create_task(self._commit_always(), name="committer"))
+                self._root = root
+                for lane in self.lanes.values():
+                    self.start_lane(lane)
+                tasks = [root.create_task(self._commit_always(), name="committer")]
                 tasks.append(root.create_task(self._drain_always(root), name="drains"))
                 tasks.append(root.create_task(self._ask_always(root), name="schemas"))
                 tasks.append(root.create_task(self._sum_up_always(), name="summary"))
                 tasks.append(root.create_task(self._sample_always(), name="history"))
+                tasks.append(root.create_task(self.reload.run(root), name="reloads"))
                 consumer.finished.add_done_callback(lambda _: self._end.set())
                 consumer.start()
                 self.state = "running"
                 await self._end.wait()
                 self.state = "stopping"  # also after a fault: whoever asks until the process is gone hears "not ready"
                 code = 1 if self._failed(consumer) else await self._stop_in_time(consumer)
-                for task in tasks:
+                for task in (*tasks, *self._sending.values(), *self.reload.successions):
                     task.cancel()
         return code
+
+    async def _close_targets(self) -> None:
+        while self.opened:
+            _, stack = self.opened.popitem()
+            await stack.aclose()
 
     async def _stop_in_time(self, consumer: Consumer) -> int:
         try:
@@ -333,7 +365,7 @@ class App:
             self._let_go(again, "lost")  # the thread has given up a drain that is not over: nothing of it counts
         self.assignment.assign(epoch, tps)
         self._assigned_at |= dict.fromkeys(tps, self.parts.wall())
-        self._divide()
+        self.divide()
         self._metrics.rebalances.labels(kind="assigned").inc()
         self._log.info("assigned", partitions=[str(tp) for tp in tps])
         self._grant()
@@ -351,13 +383,13 @@ class App:
         shares = self.assignment.shares
         for record in records:
             share = self.assignment.took(record, epochs.get(record.tp))
-            if share is not None:
+            if share is not None and self.routes.of(record.tp.topic):  # else a reload let go the topic: it goes soon
                 self._take(share, record, now)
         for topic, count in Counter(record.tp.topic for record in records).items():
             self.tally.took(topic, count)
         for tp, position in positions.items():
             share = shares.get(tp)
-            if share is not None and share.ledger.epoch == epochs.get(tp):
+            if share is not None and share.ledger.epoch == epochs.get(tp) and self.routes.of(tp.topic):
                 share.ledger.advance(position)
         self._settled()
 
@@ -377,10 +409,10 @@ class App:
 
     def _let_go(self, tps: Iterable[TopicPartition], kind: str) -> None:
         tps = list(tps)
-        for lane in self.lanes.values():
+        for lane in (*self.lanes.values(), *self.retired):
             lane.drop(tps)
         self.assignment.close(tps)
-        self._divide()
+        self.divide()
         gone = set(tps)
         for tp in gone:
             self._lines.pop(tp, None)
@@ -448,6 +480,22 @@ class App:
         (settle,) = share.ledger.open(record, 1, now)
         line.append(_Waiting(record, share.ledger.epoch, settle))
 
+    def take_again(self, share: Share, record: Record, kept: AbstractSet[str]) -> bool:
+        """Route a record anew that still owes something, but for the routes that keep what they made of it.
+
+        False where it owes nothing here any more: then nothing was done.
+        """
+        if share.ledger.owe(record.offset, 0) is None:
+            return False
+        routed = self.routes.route(record)
+        if routed.unready is None:
+            self._give(share, record, routed, lambda owed: share.ledger.owe(record.offset, owed) or (), kept)
+            return True
+        settle, *_ = share.ledger.owe(record.offset, 1) or ()
+        self._lines.setdefault(record.tp, deque()).append(_Waiting(record, share.ledger.epoch, settle))
+        self._ask(routed.unready)
+        return True
+
     def _ask(self, unready: Unready) -> None:
         """Have a schema fetched; the records of its partition wait in line until it is here."""
         if unready not in self._asked:
@@ -485,20 +533,33 @@ class App:
                 self._give(share, waiting.record, routed, partial(_split, waiting.settle))
         del self._lines[tp]
 
-    def _give(self, share: Share, record: Record, routed: Routed, opened: Callable[[int], Sequence[Settle]]) -> None:
-        """Give the events of a record to their lanes; `opened` makes as many settles as there are debts."""
-        failures = routed.failures
+    def _give(
+        self,
+        share: Share,
+        record: Record,
+        routed: Routed,
+        opened: Callable[[int], Sequence[Settle]],
+        kept: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Give the events of a record to their lanes; `opened` makes as many settles as there are debts.
+
+        `kept` are routes that keep what they made of it before.
+        """
+        failures = [failure for failure in routed.failures if failure.event.route not in kept]
         for route in routed.matched:
-            self.tally.took_route(route)
+            if route not in kept:
+                self.tally.took_route(route)
         ready: list[tuple[Lane, Event, Prepared]] = []
         for event in routed.events:
+            if event.route in kept:
+                continue
             try:
-                ready.append((self.lanes[event.target], event, self._targets[event.target].prepare(event)))
+                ready.append((self.lanes[event.target], event, self.targets[event.target].prepare(event)))
             except Unpublishable as error:
                 policy = self.routes.by_name[event.route].settings.on_error
                 failures.append(Failure(event, "TRANSFORMATION", error.code, str(error), policy))
         self._end_streaks(record, ready, failures)
-        if not routed.matched and not failures and not routed.tombstone:
+        if not routed.matched and not routed.failures and not routed.tombstone:
             self.tally.unroutable(record.tp.topic)
             failures.append(self.routes.unrouted(record, self.settings.unrouted))
         owed = [failure for failure in failures if failure.policy != "skip"]
@@ -520,6 +581,31 @@ class App:
                 prepared.alike,
             )
             self._offer(lane, entry)
+
+    def offer_again(self, entry: Entry) -> None:
+        """Offer an entry that was taken back out of a lane, as its target of now prepares it."""
+        event = entry.event
+        share = self.assignment.shares.get(event.record.tp)
+        try:
+            prepared = self.targets[event.target].prepare(event)
+        except Unpublishable as error:
+            route = self.routes.by_name.get(event.route)
+            policy = route.settings.on_error if route is not None else "hold"
+            if policy == "skip":
+                self.tally.ended(event, "skipped")
+                entry.settle()
+            elif share is not None:
+                failure = Failure(event, "TRANSFORMATION", error.code, str(error), policy)
+                self._fail(share, failure, entry.settle)
+            return
+        again = Entry(
+            event, prepared.body, prepared.size, prepared.group, prepared.unique, entry.settle, prepared.alike
+        )
+        self._offer(self.lanes[event.target], again)
+
+    def debt(self, entry: Entry) -> Settle:
+        """What pays for an entry's record without saying that it has arrived, be it an event or a dead letter."""
+        return entry.settle.settle if isinstance(entry.settle, _Burial) else entry.settle
 
     def _end_streaks(
         self, record: Record, ready: Sequence[tuple[Lane, Event, Prepared]], failures: Sequence[Failure]
@@ -570,9 +656,11 @@ class App:
         event = entry.event
         route = self.routes.by_name.get(event.route)
         share = self.assignment.shares.get(event.record.tp)
-        if lane.name == DEAD_LETTERS or route is None or share is None or route.settings.on_reject == "hold":
+        # a reload may have taken the route away: what it made is still owed, and the dead letters keep it
+        policy = route.settings.on_reject if route is not None else "dead_letter"
+        if lane.name == DEAD_LETTERS or share is None or policy == "hold" or DEAD_LETTERS not in self.lanes:
             return False
-        if route.settings.on_reject == "skip":
+        if policy == "skip":
             self.tally.ended(event, "skipped")
             lane.settle(entry)
             return True
@@ -591,7 +679,7 @@ class App:
         if stop is not None:
             stop.waiting.append(Waiting(event, cause, settle, share.ledger.epoch))
             return
-        prepared = self._targets[DEAD_LETTERS].prepare(bury(event, cause))
+        prepared = self.targets[DEAD_LETTERS].prepare(bury(event, cause))
         letter = bury(event, cause)
         paid = _Burial(settle, event, cause.code, self.tally)
         lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid, prepared.alike))
@@ -622,7 +710,7 @@ class App:
             if lane.name != DEAD_LETTERS:  # a dead letter that is on its way ends there
                 lane.stop_route(route)
         self._metrics.paused.labels(route=route).set(1)
-        self._divide()
+        self.divide()
         return True
 
     def resume(self, route: str) -> bool:
@@ -639,7 +727,7 @@ class App:
             share = self.assignment.shares.get(event.record.tp)
             if share is not None and share.ledger.epoch == epoch:
                 self._bury(share, event, cause, settle)
-        self._divide()
+        self.divide()
         return True
 
     def skip(self, route: str, tp: TopicPartition, offset: int) -> int:
@@ -653,9 +741,8 @@ class App:
         let_go = len(lifted)
         for lane in self.lanes.values():
             for entry in [entry for entry in lane.stands_at(tp, offset) if entry.event.route == route]:
-                burial = entry.settle
-                lane.settle(entry, burial.settle if isinstance(burial, _Burial) else None)
-                self.tally.ended(burial.event if isinstance(burial, _Burial) else entry.event, "skipped")
+                lane.settle(entry, self.debt(entry))
+                self.tally.ended(entry.settle.event if isinstance(entry.settle, _Burial) else entry.event, "skipped")
                 lane.probe()
                 let_go += 1
         return let_go
@@ -676,7 +763,7 @@ class App:
             return
         self.consumer.grant(self.assignment.credit(self.stopped_partitions(), self._left()))
 
-    def _divide(self) -> None:
+    def divide(self) -> None:
         """Note which lanes must leave room to others, anew with each assignment.
 
         A lane that some partitions do not feed may fill half of the room, however it fares: one that is slow, or only
@@ -753,7 +840,7 @@ class App:
 
     async def _finish(self, shares: Mapping[TopicPartition, Share], deadline: float) -> None:
         """Finish the holes and the calls in flight of these partitions; let go what was never sent above them."""
-        lanes = list(self.lanes.values())
+        lanes = [*self.lanes.values(), *self.retired]
         tps = self._still(shares)
         high = {tp: max(lane.high(tp) for lane in lanes) for tp in tps}
         let_go = sum(lane.drain(high) for lane in lanes)
@@ -851,6 +938,7 @@ async def serve(loaded: Loaded, routes: Routes, parts: Parts) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
+    loop.add_signal_handler(signal.SIGHUP, app.reload.ask)
     admin = app.settings.admin
     try:
         async with admin_server(app, Operations(app), admin.host, admin.port, metrics=metrics) as bound:
@@ -867,8 +955,11 @@ async def serve(loaded: Loaded, routes: Routes, parts: Parts) -> int:
         return 1
 
 
-def run(loaded: Loaded) -> int:
-    """`connector run`: the daemon on a config that has no errors; return the exit code."""
+def run(loaded: Loaded, again: Callable[[], Loaded]) -> int:
+    """`connector run`: the daemon on a config that has no errors; return the exit code.
+
+    `again` loads the config anew, for a reload.
+    """
     if loaded.settings is None:
         raise ValueError("a config with errors cannot run")
     routes, problems = compile_routes(loaded.settings, loaded.locate)
@@ -878,7 +969,7 @@ def run(loaded: Loaded) -> int:
     log = structlog.get_logger("connector.app")
     for problem in (*loaded.problems, *problems):
         log.warning("config", code=problem.code, where=str(problem.where), message=problem.message)
-    parts, spans = real_parts(), None
+    parts, spans = replace(real_parts(), read=partial(asyncio.to_thread, _read, again)), None
     if tracing.wanted(os.environ):
         if reason := tracing.unable(os.environ):
             log.warning("no spans are sent", reason=reason)
@@ -895,6 +986,11 @@ def run(loaded: Loaded) -> int:
         if spans is not None:
             spans.close()
         lines.close()
+
+
+def _read(again: Callable[[], Loaded]) -> tuple[Loaded, Routes | None]:
+    loaded = again()
+    return loaded, compile_routes(loaded.settings, loaded.locate)[0] if loaded.settings is not None else None
 
 
 def check_online(loaded: Loaded) -> tuple[list[str], list[str]]:

@@ -61,14 +61,14 @@ def _connector(
 @cli.command()
 def run(paths: Paths) -> None:
     """The daemon: runs until SIGTERM or SIGINT."""
-    loaded = load(paths, os.environ)
-    checked = compiled(loaded)
-    if checked.errors:
-        typer.echo(f"{text(checked)}\n\n{summary(checked.problems)}", err=True)
+    loaded = compiled(load(paths, os.environ))
+    if loaded.errors:
+        typer.echo(f"{text(loaded)}\n\n{summary(loaded.problems)}", err=True)
         raise typer.Exit(BAD_CONFIG)
     from connector import app
 
-    raise typer.Exit(app.run(loaded))  # it compiles the routes for itself, and logs the warnings
+    # it compiles the routes for itself, and logs the warnings
+    raise typer.Exit(app.run(loaded, lambda: compiled(load(paths, os.environ))))
 
 
 @cli.command()

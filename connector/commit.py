@@ -138,6 +138,18 @@ class Ledger:
             self._seen.append(_Seen(offset, now))
         return tuple([_Payment(self, offset) for _ in range(entries)])
 
+    def owe(self, offset: int, entries: int) -> tuple[Settle, ...] | None:
+        """Owe more for a record that still owes something: it is made anew, into more events or fewer.
+
+        None where the record owes nothing here: it is settled, or of another assignment. Whoever replaces debts opens
+        the new ones first, so that the record is never taken for settled in between.
+        """
+        debt = self._owed.get(offset)
+        if self._closed or debt is None:
+            return None
+        debt.entries += entries
+        return tuple(_Payment(self, offset) for _ in range(entries))
+
     def advance(self, position: int) -> None:
         """Note the consumer's position, once every record before it has been opened."""
         if self._position is None or position > self._position:

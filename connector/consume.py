@@ -157,6 +157,10 @@ class Consumer:
         """Commit (offset, epoch) by partition; the answer comes by `committed`, refusals are tried again."""
         self._queue.put(lambda: self._offsets.want(offsets, self._ours, self._clock()))
 
+    def read(self, topics: Sequence[str]) -> None:
+        """Read these topics from now on, names and patterns; what is no longer among them is revoked as usual."""
+        self._queue.put(partial(self._read, Topics(topics)))
+
     def stop_taking(self) -> None:
         """Pause everything, also what is assigned later, and keep polling."""
         self._queue.put(partial(setattr, self, "_stopped", True))
@@ -256,6 +260,10 @@ class Consumer:
         return mine is not None and mine.epoch == epoch
 
     # topics
+
+    def _read(self, topics: Topics) -> None:
+        self._topics = topics
+        self._refresh_at = self._clock()
 
     def _look_for_topics(self, client: Client, now: float) -> None:
         if now < self._refresh_at:

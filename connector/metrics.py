@@ -170,6 +170,11 @@ class Metrics:
             for gauge in (self.in_flight, self.lane_held, self.open_records, self.open_bytes):
                 gauge.labels(target=target)
 
+    def retire(self, target: str) -> None:
+        """Drop the gauges of a target that is no longer in the config."""
+        for gauge in (self.in_flight, self.lane_held, self.open_records, self.open_bytes, self.preflight_ok):
+            gauge.remove(target)
+
     def changed(self, action: str, outcome: Literal["done", "refused", "unauthorized"]) -> None:
         """Count what was asked of the admin server."""
         self.admin_changes.labels(action=action, outcome=outcome).inc()

@@ -1,5 +1,6 @@
-"""What an operator may do to a running daemon, each answered in words: pause, resume, skip, log level, config."""
+"""What an operator may do to a running daemon, each answered in words: pause, resume, skip, reload, log level."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -13,6 +14,7 @@ from connector.settings import AdminSettings
 if TYPE_CHECKING:
     from connector.app import App
 
+_RELOAD: Final = 60.0  # seconds that whoever asks for a reload waits for its answer
 UNROUTED: Final = "unrouted"
 """Stands in a URL for the route of a record that no route took."""
 
@@ -94,6 +96,14 @@ class Operations:
                 self._log.warning("log level changed by an operator", to=known)
                 return Answer(Outcome.DONE, f"the log level is {level} until a restart or a reload")
         return Answer(Outcome.INVALID, f"there is no level {level!r}: one of {', '.join(get_args(log.Level))}")
+
+    async def reload(self) -> Answer:
+        """Read the config again and put it in force, or refuse it and say why."""
+        try:
+            async with asyncio.timeout(_RELOAD):
+                return await self._app.reload.ask()
+        except TimeoutError:
+            return Answer(Outcome.REFUSED, f"no answer within {_RELOAD:g} s; the log and /status tell how it ends")
 
     def _unknown(self, route: str) -> Answer:
         names = ", ".join(self._app.routes.by_name)

@@ -187,6 +187,8 @@ class Lane:
         self._turns = itertools.count()
         self._front: list[Entry] = []  # what a hold sent back: the next probe starts with these
         self._buried: set[Entry] = set()
+        self._flying: set[Entry] = set()
+        self._ending = False
         self._stopped: set[str] = set()  # routes of which nothing is sent
         self._aside: dict[Entry, None] = {}  # their entries, as they came to be sent
         self._tries: dict[Entry, _Tries] = {}
@@ -267,7 +269,7 @@ class Lane:
     def _next(self) -> Closed | None:
         """Decide what to send now: a batch, counted as in flight, or None."""
         now = self._clock()
-        if self.preflight is None:
+        if self.preflight is None or self._ending:
             return None
         self._bring_due(now)
         if self.held is not None:
@@ -279,6 +281,7 @@ class Lane:
         if closed is None:
             return None
         self.in_flight += 1
+        self._flying.update(closed.batch)
         if self.pace.calls_per_second is not None:
             self._tokens -= 1.0
         for entry in closed.batch:
@@ -346,7 +349,7 @@ class Lane:
 
     def _next_at(self) -> float | None:
         """When there may be something to send that is not there now; a call's end wakes the lane by itself."""
-        if self.preflight is None:
+        if self.preflight is None or self._ending:
             return None
         if self.held is not None:
             return None if self.in_flight or self.held.by_preflight else self.held.probe_at
@@ -367,6 +370,7 @@ class Lane:
             acks = await self._send(closed.batch)
         finally:
             self.in_flight -= 1
+            self._flying.difference_update(closed.batch)
             self._wake.set()
         if acks is None:
             self._ready.extendleft(reversed(halve(closed.batch)))
@@ -592,6 +596,43 @@ class Lane:
         if self.held is not None:
             self.held.probe_at = self._clock()
             self._wake.set()
+
+    # what a reload does
+
+    def end(self) -> None:
+        """Send nothing more: calls under way end, and what comes back of them stays until it is recalled."""
+        self._ending = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether a successor may begin: no call is under way, and none of what it still has here holds up an order."""
+        return not self.in_flight and (self.pace.order == "none" or not self._buried)
+
+    def has(self, route: str) -> bool:
+        """Whether anything of a route is here."""
+        return any(entry.event.route == route for live in self._live.values() for entry in live)
+
+    def recall(self) -> list[Entry]:
+        """Take back what is neither on the wire nor buried; what stays keeps its key or partition."""
+        stays = self._flying | self._buried
+        back = [entry for live in self._live.values() for entry in live if entry not in stays]
+        for entry in back:
+            tp = entry.event.record.tp
+            self._forget(tp, self._live[tp], entry)
+        self._batcher = Batcher(self.target.limits, self.pace.linger)
+        self._ready.clear()
+        self._later.clear()
+        self._front.clear()
+        self._gates.clear()
+        for entry in stays:
+            if self._owes(entry) and (key := self._order_key(entry)) is not None:
+                self._gates.setdefault(entry.event.record.tp, {})[key] = deque()
+        return back
+
+    def follow(self, old: "Lane") -> None:
+        """Begin where another lane ends: with what it has sent, and with the routes that are stopped."""
+        self._high = dict(old._high)
+        self._stopped = set(old._stopped)
 
     # drain
 

@@ -45,10 +45,11 @@ def watch(app: "App") -> None:
     metrics = app.tally.metrics
     metrics.oldest_unsettled_age_seconds.set_function(partial(oldest_age, app))
     for lane in app.lanes.values():
-        _watch_lane(lane, metrics)
+        watch_lane(lane, metrics)
 
 
-def _watch_lane(lane: Lane, metrics: Metrics) -> None:
+def watch_lane(lane: Lane, metrics: Metrics) -> None:
+    """Let the gauges of a target read its lane."""
     name = lane.name
     metrics.in_flight.labels(target=name).set_function(lambda: lane.in_flight)
     metrics.lane_held.labels(target=name).set_function(lambda: lane.held is not None)

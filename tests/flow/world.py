@@ -146,6 +146,7 @@ class FakeConsumer:
         self._taken_of: Counter[str] = Counter()
         self._parts: Mapping[str, Part] = {}
         self._stopped = False
+        self.topics: tuple[str, ...] = ()
         self._closed = False
         self.fail_commits: Callable[[], str] = lambda: ""
 
@@ -191,6 +192,9 @@ class FakeConsumer:
             self._app.committed(mine, error)
 
         self._loop.call_later(self._random.uniform(0.0, 0.05), answer)
+
+    def read(self, topics: Sequence[str]) -> None:
+        self.topics = tuple(topics)
 
     def stop_taking(self) -> None:
         self._stopped = True
@@ -278,6 +282,7 @@ class World:
         self.targets = {name: FakeTarget(Random(seed + i)) for i, name in enumerate(settings.targets)}
         self.dead = FakeTarget(Random(seed))
         self.broker = FakeBroker(self.settled)
+        self.next: Loaded | Settings | None = None  # what a reload reads
         self.skips: bytes | None = None  # the value that an explicit rule of the config lets go
         self.app: App
         self.consumer: FakeConsumer
@@ -318,9 +323,18 @@ class World:
             clock=loop.time,
             wall=lambda: loop.time() + 1_700_000_000,
             random=Random(self.random.random()),
+            read=self._read,
         )
         self.app = App(loaded, routes_of(self.settings, self.schemas), Metrics(CollectorRegistry()), parts)
         return self.app
+
+    async def _read(self) -> tuple[Loaded, Routes | None]:
+        if isinstance(self.next, Loaded):
+            return self.next, None
+        settings = self.next or self.settings
+        for i, name in enumerate(settings.targets):
+            self.targets.setdefault(name, FakeTarget(Random(i)))
+        return Loaded(settings, (), lambda path: Position("test.yaml", 1, 1), "next"), routes_of(settings)
 
     async def start(self, group: asyncio.TaskGroup, *tps: TopicPartition) -> "tuple[App, asyncio.Task[int]]":
         """A new process that runs, with these partitions assigned."""

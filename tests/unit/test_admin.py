@@ -242,6 +242,9 @@ class Daemon:
     def set_level(self, level: str) -> Answer:
         return self._do("log-level", level)
 
+    async def reload(self) -> Answer:
+        return self._do("reload", "")
+
     def _do(self, *what: Any) -> Answer:
         if what[1] == "nowhere":
             return Answer(Outcome.UNKNOWN, "there is no route 'nowhere': the routes are paid-orders")
@@ -363,7 +366,7 @@ async def test_an_unknown_path_lists_the_ones_there_are(client: aiohttp.ClientSe
         assert answer.status == 404
         assert answer.content_type == "text/plain"
     paths = [line.split()[0] for line in text.splitlines()[1:]]
-    assert paths == ["/", "/livez", "/readyz", "/metrics", "/status", "/events", "/config", *["POST"] * 4]
+    assert paths == ["/", "/livez", "/readyz", "/metrics", "/status", "/events", "/config", *["POST"] * 5]
     assert "script" not in text
 
 
@@ -395,6 +398,7 @@ CHANGES = {
         7,
     ),
     "/log-level?level=debug": ("log-level", "debug"),
+    "/reload": ("reload", ""),
 }
 
 

@@ -227,3 +227,29 @@ def test_what_is_settled_behind_the_lowest_owed_record_still_counts_as_uncommitt
     assert ledger.open_records == 1
     head()
     assert ledger.uncommitted == 0
+
+
+def test_a_record_that_is_made_anew_owes_the_new_before_the_old_is_paid() -> None:
+    ledger = Ledger(TP, 1)
+    (old,) = ledger.open(record(0), 1, 0.0)
+    ledger.advance(1)
+    new = ledger.owe(0, 2)
+    assert new is not None
+    old()
+    assert ledger.committable == 0
+    new[0]()
+    assert ledger.committable == 0
+    new[1]()
+    assert ledger.committable == 1
+
+
+def test_nothing_more_is_owed_for_a_record_that_is_settled_unknown_or_of_an_assignment_that_has_ended() -> None:
+    ledger = Ledger(TP, 1)
+    (settle,) = ledger.open(record(0), 1, 0.0)
+    settle()
+    ledger.open(record(1), 1, 0.0)
+    assert ledger.owe(0, 1) is None
+    assert ledger.owe(7, 1) is None
+    assert ledger.owe(1, 0) == ()
+    ledger.close()
+    assert ledger.owe(1, 1) is None

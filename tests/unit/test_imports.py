@@ -91,6 +91,7 @@ def test_only_the_command_line_and_the_demo_import_the_app() -> None:
         "connector.cli",
         "connector.report",
         "connector.operate",
+        "connector.reload",
         "connector.sandbox.demo",
         "connector.sandbox.sabotage",
     }
