@@ -132,7 +132,8 @@ def spoken(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     whole, unit, part, less = _UNITS[0] if seconds < 3600 else _UNITS[1] if seconds < 86400 else _UNITS[2]
-    return f"{int(seconds // whole)} {unit} {int(seconds % whole // part)} {less}"
+    rest = int(seconds % whole // part)
+    return f"{int(seconds // whole)} {unit}" + (f" {rest} {less}" if rest else "")
 
 
 _UNITS: Final = ((60, "min", 1, "s"), (3600, "h", 60, "min"), (86400, "d", 3600, "h"))

@@ -96,7 +96,15 @@ def test_a_full_target_a_missing_destination_and_a_stuck_daemon_are_told() -> No
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-1, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (60, "1 min 0 s"), (3725, "1 h 2 min"), (90_000, "1 d 1 h")],
+    [
+        (-1, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3725, "1 h 2 min"),
+        (90_000, "1 d 1 h"),
+    ],
 )
 def test_times_are_spoken_as_people_do(seconds: float, words: str) -> None:
     assert spoken(seconds) == words

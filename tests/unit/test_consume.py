@@ -1205,6 +1205,17 @@ async def test_a_topic_that_appears_later_is_subscribed_at_the_next_look(make: M
     assert len(edge.script.said("subscribe")) == 2
 
 
+async def test_a_reload_reads_other_topics_at_once(make: Make) -> None:
+    edge = make("shop.a")
+    await edge.begin()
+    edge.consumer.read(["shop.b", "shop.a"])
+    await edge.script.turns()
+    assert edge.script.said("subscribe") == [["shop.a"], ["shop.a", "shop.b"]]
+    edge.consumer.read(["shop.b"])
+    await edge.script.turns()
+    assert edge.script.said("subscribe")[2:] == [["shop.b"]]
+
+
 async def test_after_stop_taking_no_new_topics_are_looked_for(make: Make) -> None:
     clock = Clock()
     edge = make(r"^shop\..*", clock=clock)
