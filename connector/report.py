@@ -112,6 +112,10 @@ def status_of(app: "App") -> Status:
         dead_letters={
             "topic": settings.dead_letters.topic if settings.dead_letters else None,
             "count": app.tally.dead_letters,
+            "codes": [
+                {"route": route, "code": code, "count": count, "last": iso(last)}
+                for (route, code), (count, last) in reversed(app.tally.letters.items())
+            ],
         },
         limits={
             "max_open_records": settings.limits.max_open_records,

@@ -157,11 +157,21 @@ class TargetStatus(TypedDict):
     last_errors: list[CodeCount]
 
 
+class LetterCount(TypedDict):
+    """How often a route's events became dead letters for one code, and when the last one did."""
+
+    route: str
+    code: str
+    count: int
+    last: str
+
+
 class DeadLetters(TypedDict):
-    """`topic` is null where the config has none."""
+    """`topic` is null where the config has none. `codes` has the latest first, ten at most."""
 
     topic: str | None
     count: int
+    codes: list[LetterCount]
 
 
 class Room(TypedDict):

@@ -4,7 +4,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -39,6 +39,8 @@ class Tally:
         self.by_route: Counter[tuple[str, str]] = Counter()  # (route, outcome or "retried")
         self.by_target: Counter[tuple[str, str]] = Counter()
         self._codes: set[str] = set()
+        # (route, code) → count, last time
+        self.letters: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self.errors: dict[str, OrderedDict[str, tuple[int, float]]] = {}  # target → code → count, last time
 
     def took(self, topic: str, records: int) -> None:
@@ -65,6 +67,7 @@ class Tally:
     def buried(self, event: Event, code: str) -> None:
         """The dead-letter topic has acknowledged an event."""
         self.dead_letters += 1
+        _count(self.letters, (event.route, code), self._wall())
         self.metrics.dead_letters.labels(route=event.route, target=event.target, code=self._label(code)).inc()
         self.ended(event, "dead_lettered")
 
@@ -122,8 +125,15 @@ class Tally:
         self.metrics.records_expired.labels(topic=topic).inc(records)
 
     def _note(self, target: str, code: str) -> None:
-        errors = self.errors.setdefault(target, OrderedDict())
-        count, _ = errors.pop(code, (0, 0.0))
-        errors[code] = (count + 1, self._wall())
-        if len(errors) > _ERRORS_KEPT:
-            errors.popitem(last=False)
+        _count(self.errors.setdefault(target, OrderedDict()), code, self._wall())
+
+
+Key = TypeVar("Key")
+
+
+def _count(seen: OrderedDict[Key, tuple[int, float]], key: Key, now: float) -> None:
+    """Count, the latest last, and forget what was not seen for the longest time."""
+    count, _ = seen.pop(key, (0, 0.0))
+    seen[key] = (count + 1, now)
+    if len(seen) > _ERRORS_KEPT:
+        seen.popitem(last=False)

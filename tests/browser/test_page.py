@@ -103,7 +103,8 @@ async def test_the_page_says_what_the_status_says_and_asks_nobody_else(browser: 
         await browser.open(daemon.url)
         daemon.write("shop.orders.v1", *(b'{"id":%d}' % i for i in range(1234)))
         daemon.write("shop.orders.v1", b"{poison", partition=1)
-        await browser.says("Everything flows")
+        await browser.says("Dead letters in page.dead: 1 since the start", "Route orders: NotJSON × 1")
+        await browser.says("Nothing needs you now")
 
         async def settled() -> bool:
             totals = (await daemon.status())["totals"]

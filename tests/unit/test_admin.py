@@ -184,7 +184,7 @@ def status_of_a_daemon() -> Status:
                 "last_errors": [{"code": "AccessDeniedException", "count": 9, "last": "2026-11-21T07:13:01Z"}],
             },
         ],
-        "dead_letters": {"topic": "orders-connector.dead", "count": 112},
+        "dead_letters": {"topic": "orders-connector.dead", "count": 112, "codes": []},
         "limits": {"max_open_records": 20_000, "max_open_bytes": 67_108_864},
         "totals": {
             "consumed": 218_403,

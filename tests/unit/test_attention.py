@@ -81,6 +81,19 @@ def test_nothing_is_said_where_everything_flows() -> None:
     assert attention(status) == []
 
 
+def test_dead_letters_of_late_are_told_by_route_and_code_and_old_ones_no_more() -> None:
+    status: Any = status_of_a_daemon()
+    status["dead_letters"]["codes"] = [
+        {"route": "paid-orders", "code": "NotJSON", "count": 7, "last": "2026-11-21T07:13:15Z"},
+        {"route": "", "code": "Unrouted", "count": 1, "last": "2026-11-21T06:13:15Z"},
+    ]
+    found = next(need for need in attention(status) if need["title"].startswith("Dead letters"))
+    assert found["title"] == "Dead letters in orders-connector.dead: 112 since the start"
+    assert found["lines"][0] == "Route paid-orders: NotJSON × 7, the last 5.0 s ago."
+    assert not found["grave"]
+    assert "Unrouted" not in str(found)
+
+
 def test_a_full_target_a_missing_destination_and_a_stuck_daemon_are_told() -> None:
     status: Any = status_of_a_daemon()
     status["targets"][0] |= {
