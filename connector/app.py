@@ -583,25 +583,35 @@ class App:
             self._offer(lane, entry)
 
     def offer_again(self, entry: Entry) -> None:
-        """Offer an entry that was taken back out of a lane, as its target of now prepares it."""
-        event = entry.event
-        share = self.assignment.shares.get(event.record.tp)
+        """Offer an entry that was taken back out of a lane, to the lane that its target has now."""
+        self._offer(self.lanes[entry.event.target], entry)
+
+    def prepare_again(self, entry: Entry) -> None:
+        """Offer an entry anew to a target that has changed. An event that waits has spent its fields: route again."""
+        event, share = entry.event, self.assignment.shares.get(entry.event.record.tp)
+        if share is None:
+            return
+        found: tuple[Event, ...] = (event,)
+        if not event.fields:
+            routed = self.routes.route(event.record)
+            found = tuple(one for one in routed.events if (one.id, one.target) == (event.id, event.target))
+        if not found:  # its schema has to be fetched again
+            if self.take_again(share, event.record, frozenset()):
+                entry.settle()
+            return
         try:
-            prepared = self.targets[event.target].prepare(event)
+            prepared = self.targets[event.target].prepare(found[0])
         except Unpublishable as error:
-            route = self.routes.by_name.get(event.route)
-            policy = route.settings.on_error if route is not None else "hold"
+            policy = self.routes.by_name[event.route].settings.on_error
             if policy == "skip":
                 self.tally.ended(event, "skipped")
                 entry.settle()
-            elif share is not None:
-                failure = Failure(event, "TRANSFORMATION", error.code, str(error), policy)
-                self._fail(share, failure, entry.settle)
+            else:
+                self._fail(share, Failure(event, "TRANSFORMATION", error.code, str(error), policy), entry.settle)
             return
-        again = Entry(
-            event, prepared.body, prepared.size, prepared.group, prepared.unique, entry.settle, prepared.alike
+        self.offer_again(
+            Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, entry.settle, prepared.alike)
         )
-        self._offer(self.lanes[event.target], again)
 
     def debt(self, entry: Entry) -> Settle:
         """What pays for an entry's record without saying that it has arrived, be it an event or a dead letter."""

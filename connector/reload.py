@@ -56,6 +56,7 @@ class Reload:
         self._app = app
         self._log = structlog.get_logger("connector.reload")
         self._asked: asyncio.Queue[asyncio.Future[Answer]] = asyncio.Queue()
+        self._fresh: frozenset[Lane] = frozenset()  # lanes that the last reload began: what others had is prepared anew
         self.successions: set[asyncio.Task[None]] = set()
 
     def ask(self) -> "asyncio.Future[Answer]":
@@ -100,6 +101,8 @@ class Reload:
         if settings == app.settings:
             return "nothing has changed"
         change = Change.of(app.settings, settings)
+        if app.settings.schema_registry == settings.schema_registry:
+            routes = routes.knowing(app.routes.schemas)
         if change.restart:
             keys = ", ".join(change.restart)
             raise Refused(f"it needs a restart, and nothing of it is applied: {keys} changed")
@@ -171,6 +174,7 @@ class Reload:
             if name in lanes:
                 lane.follow(lanes[name])
         app.lanes = {name: fresh[name] if name in fresh else lanes[name] for name in names}
+        self._fresh = frozenset(fresh.values())
         app.targets = {name: targets[name] if name in targets else app.targets[name] for name in names}
         for name in fresh.keys() - lanes.keys():
             app.start_lane(fresh[name])
@@ -242,7 +246,10 @@ class Reload:
                 good[entry.event.record].append(entry)
         for record in sorted({*stale, *good}, key=lambda record: (record.tp, record.offset)):
             for entry in good[record]:
-                app.offer_again(entry)
+                if app.lanes[entry.event.target] in self._fresh:
+                    app.prepare_again(entry)
+                else:
+                    app.offer_again(entry)
             if record in stale:
                 self._make_anew(record, stale[record], before, change)
 

@@ -107,6 +107,10 @@ class Routes:
         self._prefix = id_prefix
         self._of: dict[str, tuple[Route, ...]] = {}
 
+    def knowing(self, schemas: Schemas | None) -> "Routes":
+        """The same routes with the schemas that others have fetched."""
+        return Routes(self.routes, self._topic, self._prefix, schemas)
+
     def of(self, topic: str) -> tuple[Route, ...]:
         """The routes that read this topic."""
         found = self._of.get(topic)

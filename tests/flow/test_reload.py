@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 from connector.admin import Answer, Outcome
 from connector.app import App
 from connector.mapping.problem import Position, Problem
-from connector.model import Ack, Event, TopicPartition, Verdict
+from connector.model import Ack, Prepared, TopicPartition, Verdict
 from connector.operate import Operations
 from connector.settings import Loaded, Settings
 from tests.flow.test_worlds import PARTITIONS, Weather, build, order_is_kept, settle_down, write
 from tests.flow.virtual import run
-from tests.flow.world import FakeSettings, World, config
+from tests.flow.world import FakeSettings, FakeTarget, World, config
 
 TP = TopicPartition("t1", 0)
 OTHER = TopicPartition("t2", 0)
@@ -79,6 +79,27 @@ def test_a_changed_target_is_reloaded_in_mid_batch_without_loss_repetition_or_di
         if order != "none":
             offsets = [event.record.offset for event in world.targets["t"].took]
             assert offsets == sorted(offsets)
+
+    run(main())
+
+
+def test_what_waits_is_prepared_anew_by_the_changed_target() -> None:
+    async def main() -> None:
+        world = World(config(targets={"t": fake()}))
+        old = world.targets["t"]
+        old.judge = lambda event: Ack(Verdict.RETRY, "503", "later")
+        fill(world, 40)
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, TP)
+            await asyncio.sleep(3)
+            new = world.targets["t"] = FakeTarget(Random(1))
+            new.prepare = lambda event: Prepared({"new": event.fields["value"]}, 10)  # type: ignore[method-assign]
+            await reloaded(world, app, config(targets={"t": fake(max_in_flight=3)}))
+            await world.until(world.all_committed)
+            app.stop()
+            assert await process == 0
+        assert old.took == []
+        assert sorted(body["new"] for body in new.bodies) == list(range(40))
 
     run(main())
 
@@ -237,11 +258,11 @@ def test_a_route_stopped_for_its_dead_letters_is_mended_reloaded_and_resumed_and
 
 def test_what_waits_in_a_held_lane_is_made_anew_by_the_mended_route_and_goes_at_once() -> None:
     async def main() -> None:
-        def judge(event: Event) -> Ack:
-            return OK if event.fields["value"] == "right" else Ack(Verdict.HOLD, "NotAuthorizedForSource", "no")
-
         world = World(config(routes=[route(map={"value": "wrong"})]))
-        world.targets["t"].judge = judge
+        service = world.targets["t"]
+        service.judge = lambda event: (
+            OK if service.bodies[-1] == {"value": "right"} else Ack(Verdict.HOLD, "NotAuthorizedForSource", "no")
+        )
         fill(world, 20)
         async with asyncio.TaskGroup() as group:
             app, process = await world.start(group, TP)
@@ -251,7 +272,7 @@ def test_what_waits_in_a_held_lane_is_made_anew_by_the_mended_route_and_goes_at_
             await world.until(world.all_committed, within=5)
             app.stop()
             assert await process == 0
-        assert {event.fields["value"] for event in world.targets["t"].took} == {"right"}
+        assert world.targets["t"].bodies[-20:] == [{"value": "right"}] * 20
         assert max(world.sent.values()) == 1
 
     run(main())
@@ -314,7 +335,7 @@ def test_what_another_route_made_of_the_same_record_is_not_sent_again() -> None:
             await world.until(world.all_committed)
             app.stop()
             assert await process == 0
-        assert {event.fields["value"] for event in world.targets["t"].took} == {"mended"}
+        assert world.targets["t"].bodies[-20:] == [{"value": "mended"}] * 20
         assert max(world.sent.values()) == 1
 
     run(main())

@@ -60,6 +60,7 @@ class FakeTarget:
     health: Preflight = field(default_factory=lambda: Preflight(Health.OK))
     limits: Limits = field(default_factory=lambda: Limits(10, 1000, 1000))
     took: list[Event] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)  # of every entry that came, taken or not
     calls: list[tuple[str, ...]] = field(default_factory=list)
     early: float = 0.0  # how often it takes an entry before it answers, so that a crash leaves a duplicate
 
@@ -69,6 +70,7 @@ class FakeTarget:
         return Prepared(event.fields, 10)
 
     async def send(self, batch: Batch) -> Sequence[Ack]:
+        self.bodies += [entry.body for entry in batch]
         self.calls.append(tuple(str(entry.event.record) for entry in batch))
         acks = [self.judge(entry.event) for entry in batch]
         taken = [entry.event for entry, ack in zip(batch, acks, strict=True) if ack.verdict is Verdict.DELIVERED]
