@@ -68,36 +68,6 @@ async def test_a_poison_record_is_buried_the_config_mended_and_the_letter_replay
         assert [original(letter) for letter in await here.buried()] == [original(letter) for letter in letters]
 
 
-async def test_two_replays_at_once_deliver_no_letter_twice(kafka: Kafka, tmp_path: Path) -> None:
-    async with stage(kafka, tmp_path) as here:
-        daemon = await here.started(mapped(here, STRICT))
-        await here.produce(90)
-        await here.until_at_end()
-        assert await daemon.stop() == 0
-
-        first, second = here.write(mapped(here, MENDED)), here.write(mapped(here, MENDED))
-        results = await asyncio.gather(
-            dead_letters_or_reason(here, first, "--rate", "50/s"),
-            dead_letters_or_reason(here, second, "--rate", "50/s"),
-        )
-        _, found = await dead_letters(here, first, "replay", "--yes")
-        print(results, found)
-        assert len(here.bus.accepted) == 90
-        assert here.repeated() == 0
-
-
-async def dead_letters_or_reason(here: Stage, config: Path, *flags: str) -> str:
-    """Run a replay to its end, however it ends; what it wrote on standard error."""
-    errors = config.with_suffix(".err")
-    process = spawn(["dead-letters", "replay", str(config), "--yes", *flags], errors)
-    try:
-        await seen(lambda: process.poll() is not None, within=60, what="the replay has ended")
-    finally:
-        process.kill()
-        process.wait(10)
-    return errors.read_text()
-
-
 async def test_a_letter_that_goes_back_to_its_topic_is_delivered_under_its_first_id(
     kafka: Kafka, tmp_path: Path
 ) -> None:
@@ -121,26 +91,32 @@ async def test_a_letter_that_goes_back_to_its_topic_is_delivered_under_its_first
         assert await daemon.stop() == 0
 
 
-async def test_a_replay_that_was_stopped_goes_on_where_it_was(kafka: Kafka, tmp_path: Path) -> None:
+async def test_only_one_replay_runs_and_one_that_was_stopped_goes_on_where_it_was(kafka: Kafka, tmp_path: Path) -> None:
     async with stage(kafka, tmp_path) as here:
         daemon = await here.started(mapped(here, STRICT))
-        await here.produce(60)
+        await here.produce(90)
         await here.until_at_end()
         assert await daemon.stop() == 0
         mended = here.write(mapped(here, MENDED))
-        errors = mended.with_suffix(".err")
-        process = spawn(["dead-letters", "replay", str(mended), "--yes", "--rate", "10/s"], errors)
+        errors, other = mended.with_suffix(".err"), mended.with_suffix(".other")
+        process = spawn(["dead-letters", "replay", str(mended), "--yes", "--rate", "5/s"], errors)
+        second = None
         try:
-            await seen(lambda: len(here.bus.accepted) >= 5, what="some letters are replayed")
+            await seen(lambda: len(here.bus.accepted) >= 3, what="some letters are replayed")
+            second = spawn(["dead-letters", "replay", str(mended), "--yes"], other)
+            await seen(lambda: second is not None and second.poll() is not None, what="the second replay has ended")
+            assert process.poll() is None, "the first goes on"
             process.send_signal(signal.SIGINT)
-            await seen(lambda: process.poll() is not None, what="the replay has ended")
+            await seen(lambda: process.poll() is not None, what="the first replay has ended")
         finally:
-            process.kill()
-            process.wait(10)
+            for one in (process, second):
+                if one is not None:
+                    one.kill()
+                    one.wait(10)
+        assert "another replay of this group runs" in other.read_text()
         assert errors.read_text() == ""
         first = len(here.bus.accepted)
-        assert first < 60, "it stopped in the middle"
         code, found = await dead_letters(here, mended, "replay", "--yes")
-        assert (code, found["replayed"], found["replayed_before"]) == (0, 60 - first, first)
+        assert (code, found["replayed"], found["replayed_before"]) == (0, 90 - first, first)
         assert here.missing(await asyncio.to_thread(kafka.read, here.topic)) == []
         assert here.repeated() == 0
