@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 
 from connector.model import Ack, Unpublishable, Verdict
+from connector.targets import strict_json
 from connector.targets.aws import wrong_type
 
 Format: TypeAlias = Literal["INFER", "EPOCH_MILLISECONDS", "EPOCH_SECONDS", "ISO_8601"]
@@ -150,7 +151,10 @@ def moment(value: Any, form: Format, path: str) -> Time:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise Unpublishable("has no time zone", path, "BadTime")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise Unpublishable("is not a time of the calendar", path, "BadTime") from None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong_type(path, "a time, a number or text", value)
     text = value.strip() if isinstance(value, str) else repr(value).removesuffix(".0")
@@ -207,7 +211,10 @@ def _in_column(time: Time, model: Model) -> Any:
     if model.types.get(str(model.time_column)) in ("int", "float"):
         return (time - _EPOCH) // timedelta(milliseconds=1)
     if model.time_format is not None and "%" in model.time_format:
-        return time.strftime(model.time_format)
+        try:
+            return time.strftime(model.time_format)
+        except ValueError:  # no format of this platform's: RFC 3339 is the better guess
+            pass
     return time.isoformat(timespec="milliseconds" if time.microsecond % 1000 == 0 else "microseconds").replace(
         "+00:00", "Z"
     )
@@ -290,7 +297,9 @@ def cast(value: Any, kind: str, categories: frozenset[str] | None = None) -> Any
 def _int(value: Any) -> int:
     if isinstance(value, float) and not value.is_integer():
         raise ValueError
-    return int(value)
+    if (found := int(value)) not in strict_json.INT64:
+        raise ValueError
+    return found
 
 
 def _bool(value: Any) -> bool:
@@ -310,7 +319,10 @@ def _vector(value: Any) -> list[float]:
     found = orjson.loads(value) if isinstance(value, str) else value
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise TypeError
-    return [float(each) for each in found]
+    numbers = [float(each) for each in found]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError
+    return numbers
 
 
 class Finding(NamedTuple):

@@ -136,6 +136,14 @@ class FiddlerSettings(TargetSettings):
             tree = {**tree, "batch": {**defaults, **batch}}
         return {"max_in_flight": 2, "request_timeout": "120s", **tree}
 
+    @field_validator("token")
+    @classmethod
+    def _is_one_word(cls, token: SecretStr) -> SecretStr:
+        word = token.get_secret_value()
+        if not word or not word.isprintable() or " " in word:
+            raise ValueError("is empty, or holds a space or a line break: it goes into a header as it is")
+        return token
+
     @field_validator("batch")
     @classmethod
     def _has_room(cls, batch: BatchSettings) -> BatchSettings:

@@ -159,6 +159,7 @@ def test_a_timestamp_is_read_by_its_format(value: Any, form: str, time: Any) -> 
         (MS, "ISO_8601", "BadTime"),
         ("2021-02-30 00:00:00", "ISO_8601", "BadTime"),
         ("0001-01-01T00:00:00+14:00", "ISO_8601", "BadTime"),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), "INFER", "BadTime"),
         (datetime(2021, 1, 1), "INFER", "BadTime"),  # noqa: DTZ001  # a time without a zone is what is tried
     ],
 )
@@ -281,6 +282,9 @@ def test_what_is_shown_holds_every_parameter_as_plain_json() -> None:
         ({**FILES, "max_file_bytes": "501MiB"}, "max_file_bytes"),
         ({**FILES, "data_source": "GCP_STORAGE"}, "data_source"),
         ({"timestamp_format": "infer"}, "timestamp_format"),
+        ({"token": ""}, "is empty"),
+        ({"token": "fid_x\n"}, "a line break"),
+        ({"token": "Bearer fid_x"}, "a space"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(more: Any, said: str) -> None:
