@@ -24,6 +24,7 @@ from tests.bench.plot import draw
 from tests.kafka.broker import missing, running
 
 OUT: Final = Path("build/bench")
+PARTS: Final = "main,curves,members,latency"
 ROUTE: Final[Mapping[str, Any]] = {
     "match": {"value": {"status": ["PAID", "SHIPPED"]}},
     "map": {"Source": "com.acme.${value.channel}", "DetailType": "Order ${value.status}", "Detail": "${value}"},
@@ -43,6 +44,7 @@ class Bench:
         self.log = log
         self._topics: dict[tuple[int, int, int], str] = {}
         self._rival = self._install()
+        fill(bootstrap, "dead", 0, 600, 1)
 
     def topic(self, records: int, size: int = 600, partitions: int = 4) -> str:
         """A topic that holds these records, filled on the first call."""
@@ -147,11 +149,12 @@ def bench(log: Callable[[str], None]) -> Iterator[Bench]:
 
 
 class Found:
-    """What was measured: µs of CPU a record, by candidate, one number a round."""
+    """What was measured: µs of CPU a record, by candidate, one number a round; and the rest by its name."""
 
-    def __init__(self) -> None:
-        self.micros: dict[str, list[float]] = {}
-        self.rest: dict[str, Any] = {}
+    def __init__(self, before: Mapping[str, Any] | None = None) -> None:
+        """`before` is what an earlier run found, of which this one measures some parts anew."""
+        self.rest: dict[str, Any] = dict(before or {})
+        self.micros: dict[str, list[float]] = self.rest.pop("micros", {})
 
     def add(self, name: str, micros: float) -> float:
         """Note a round's number."""
@@ -182,6 +185,7 @@ def main_part(world: Bench, found: Found, rounds: int, records: int) -> None:
         found.add("consume + orjson.loads", world.floor("decode", world.bootstrap, topic, world.group(), records))
         ours = world.ours(topic, records, idle=10.0 if last else 0.0)
         found.add("connector", ours.micros)
+        found.add("connector, transport: sdk", world.ours(topic, records, target={"transport": "sdk"}).micros)
         script = world.script(topic, records)
         found.add("plain script", script.micros)
         rival = world.mq_bridge(topic, records)
@@ -348,20 +352,23 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="make bench-daemon ARGS=…")
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--records", type=int, default=60_000)
-    asked.add_argument("--parts", default="main,curves,members,latency")
+    asked.add_argument("--parts", default=PARTS, help="measure these; the others stay as they were")
     asked.add_argument("--short", action="store_true", help="one round, few records, generous bounds: for CI")
     options = asked.parse_args()
     if why := missing():
         print(why, file=sys.stderr)
         return 1
     OUT.mkdir(parents=True, exist_ok=True)
-    found = Found()
+    earlier = OUT / "daemon.json"
+    found = Found(json.loads(earlier.read_text()) if earlier.exists() and options.parts != PARTS else None)
     parts = options.parts.split(",")
     with bench(lambda line: print(line, file=sys.stderr, flush=True)) as world:
         if options.short:
             main_part(world, found, 1, 20_000)
         else:
             if "main" in parts:
+                found.micros.clear()
+                found.rest.pop("runs", None)
                 main_part(world, found, options.rounds, options.records)
             if "curves" in parts:
                 curves(world, found, max(1, options.rounds - 1), options.records // 2)
