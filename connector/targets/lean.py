@@ -30,6 +30,9 @@ from botocore.parsers import create_parser
 Kind: TypeAlias = tuple[str, str]
 """Operation, and what of its parameters stands in the URL."""
 
+KINDS: Final = 100
+"""Kinds of which the request is kept: an ApplicationId that is computed from records may have any number of values."""
+
 FRESH: Final = frozenset({"authorization", "content-length", "host", "x-amz-date", "x-amz-security-token"})
 """Headers that are made anew for each call."""
 
@@ -202,7 +205,7 @@ class Lean:
         headers = {name: _text(value) for name, value in request.headers.items()}
         signed = _SIGNED.match(next((value for name, value in headers.items() if name.lower() == "authorization"), ""))
         plain = all(name.lower() in KNOWN for name in headers)
-        if signed is not None and plain:
+        if signed is not None and plain and len(self._patterns) < KINDS:
             kept = {name: value for name, value in headers.items() if name.lower() not in FRESH | TELEMETRY}
             self._patterns[kind] = Pattern(request.method, request.url, kept, signed[1], signed[2])
 

@@ -284,6 +284,16 @@ async def test_an_application_of_pinpoint_has_a_request_of_its_own() -> None:
     assert [by_lean(headers) for headers, _ in wire.requests] == [False, False, True, True]
 
 
+async def test_only_so_many_requests_are_kept_however_many_applications_there_are() -> None:
+    parameters = CALLS["pinpoint"][2]
+    async with Wire([Raw(b"{}", 202)]) as wire:
+        settings = PinpointSettings.model_validate({"endpoint_url": wire.url, "region": "eu-west-1"})
+        async with Service("pinpoint", settings, sessions=session, as_written=True) as service:
+            for number in (*range(lean.KINDS + 1), 0, lean.KINDS):
+                await service.call("put_events", **{**parameters, "ApplicationId": f"app-{number}"})
+    assert [by_lean(headers) for headers, _ in wire.requests[-3:]] == [False, True, False]
+
+
 async def test_what_arrived_by_both_ways_is_the_same_in_the_simulator() -> None:
     async with Sandbox() as sandbox, bus(sandbox.url) as target, bus(sandbox.url, transport="sdk") as sdk:
         fields = {"Source": "com.acme", "DetailType": "Order é", "Detail": {"n": 1.5, "text": "é😀"}}
