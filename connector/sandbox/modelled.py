@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, ClassVar, Final, NamedTuple
 
 import orjson
@@ -142,6 +143,7 @@ def unblob(value: Any) -> bytes | None:
         return None
 
 
+@cache
 def model(service: str) -> ServiceModel:
     """The service model of the installed botocore."""
     return ServiceModel(Loader().load_service_model(service, "service-2"), service)

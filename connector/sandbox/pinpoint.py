@@ -176,7 +176,8 @@ class Pinpoint(Modelled):
         )
         (self.vanished if vanishes else self.accepted).append(taken)
 
-    def check(self, line: Fault) -> None:
+    @classmethod
+    def check(cls, line: Fault) -> None:
         """Codes of entries are statuses."""
         if line.do in ("refuse", "refuse_endpoint") and not line.code.isdecimal():
             raise ValueError('code: an entry of Pinpoint fails with a status, such as "400"')

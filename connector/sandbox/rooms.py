@@ -70,12 +70,12 @@ class Room(Closed):
 
     @model_validator(mode="after")
     def _faults_are_of_this_service(self) -> "Room":
-        trial = self.simulator()
         for number, line in enumerate(self.faults):
             try:
-                trial.script(line)
+                self.simulator.script(line)
             except ValueError as error:
-                raise ValueError(f"faults[{number}]: is no fault of {trial.name}: {error}") from None
+                name = self.simulator.name
+                raise ValueError(f"faults[{number}]: is no fault of {name}: {error}") from None
         return self
 
 

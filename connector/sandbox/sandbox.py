@@ -13,28 +13,26 @@ import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import web
 
 from connector.admin import page
 from connector.render import summary, text
 from connector.sandbox.rooms import SAMPLES, Rooms, furnish
-from connector.sandbox.simulator import PREFIX, Simulator, as_json
+from connector.sandbox.simulator import PREFIX, Server, Simulator, as_json
 
 _LATEST: Final = 20
 _SHOWN: Final = 1000
 """Characters of a text that the overview shows; the whole of it is under /_sandbox/NAME/events."""
 
 
-class Sandbox:
+class Sandbox(Server):
     """Several simulated services in one server, each with its own log and script."""
 
     def __init__(self, services: Mapping[str, Simulator]) -> None:
+        super().__init__()
         self.services = services
-        self.url = ""
-        self._runner: web.AppRunner | None = None
         self._html, self._policy = page("connector.sandbox", "page.html")
 
     @property
@@ -46,34 +44,6 @@ class Sandbox:
         app.add_routes([web.get(f"{PREFIX}/", self._overview), web.get(PREFIX, _to_overview)])
         app.add_routes([web.get("/", _to_overview), web.route("*", "/{path:.*}", self._nothing)])
         return app
-
-    async def start(self, port: int = 0, host: str = "127.0.0.1") -> str:
-        """Listen, and say where.
-
-        Raises:
-            OSError: the address cannot be had.
-        """
-        self._runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._runner.addresses[0][1]}"
-        return self.url
-
-    async def stop(self) -> None:
-        """Cut every connection and stop listening."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def _overview(self, request: web.Request) -> web.Response:
         if "text/html" in request.headers.get("Accept", ""):

@@ -29,7 +29,48 @@ from connector.sandbox.faults import ODD, Fault, Script
 PREFIX: Final = "/_sandbox"
 
 
-class Simulator:
+class Server:
+    """An application that listens from `start` to `stop`, or for an `async with`, at `url`."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def app(self) -> web.Application:
+        """A new aiohttp application."""
+        raise NotImplementedError
+
+    async def start(self, port: int = 0, host: str = "127.0.0.1") -> str:
+        """Listen, and say where.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        self._runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._runner.addresses[0][1]}"
+        return self.url
+
+    async def stop(self) -> None:
+        """Cut every connection and stop listening."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+class Simulator(Server):
     """One simulated service. `accepted` and `vanished` are what it took, whatever it answered.
 
     Their items are dataclasses with an `index`, the place in the order of arrival over both. A subclass says where it
@@ -44,16 +85,15 @@ class Simulator:
     """Which of the faults in `faults.ODD` its replies can have."""
 
     def __init__(self, *, faults: Iterable[Fault] = (), seed: int = 0, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self.faults = Script(faults)
         self.accepted: list[Any] = []
         self.vanished: list[Any] = []
         self.outcomes: Counter[str] = Counter()
         self.calls = 0
         self.arrived = 0
-        self.url = ""
         self.random = Random(seed)  # chance of faults, and ids that a seed repeats
         self.clock = clock
-        self._runner: web.AppRunner | None = None
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Where the service itself listens."""
@@ -93,31 +133,8 @@ class Simulator:
         app.add_routes([*self.routes(), *self.control()])
         return app
 
-    async def start(self, port: int = 0, host: str = "127.0.0.1") -> str:
-        """Listen, and say where."""
-        self._runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        self.url = f"http://{host}:{self._runner.addresses[0][1]}"
-        return self.url
-
-    async def stop(self) -> None:
-        """Cut every connection and stop listening."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    def script(self, tree: Any) -> list[Fault]:
+    @classmethod
+    def script(cls, tree: Any) -> list[Fault]:
         """Read a line of JSON, or a list of them, as faults of this service.
 
         Raises:
@@ -125,14 +142,13 @@ class Simulator:
         """
         lines = [Fault.of(line) for line in (tree if isinstance(tree, list | tuple) else [tree])]
         for line in lines:
-            if line.do in ODD - self.odd:
-                raise ValueError(
-                    f"do: {self.name} has no {line.do!r}; of that kind it has {', '.join(sorted(self.odd))}"
-                )
-            self.check(line)
+            if line.do in ODD - cls.odd:
+                raise ValueError(f"do: {cls.name} has no {line.do!r}; of that kind it has {', '.join(sorted(cls.odd))}")
+            cls.check(line)
         return lines
 
-    def check(self, line: Fault) -> None:
+    @classmethod
+    def check(cls, line: Fault) -> None:
         """Look at a fault that another service could have.
 
         Raises:
