@@ -31,6 +31,7 @@ _ELSEWHERE: Final = {
     r"make setup|\. \.venv/bin/activate": "what came before this test",
     r"make run( ARGS=.*)?$|connector demo": "tests/flow/test_demo.py plays the demo, its proof and its sabotage",
     r"make run CONFIG=|(OTEL_.* )?connector run": "runs until it is stopped: tests/kafka/test_processes.py",
+    r"make bench-daemon": "takes minutes: .ci/run has the short form",
     r"connector check --online": "asks a cluster: tests/kafka/test_processes_faults.py",
     r"connector try .*--live": "reads a cluster: tests/kafka/test_try.py",
     r"connector dead-letters": "reads a cluster: tests/kafka/test_dead_letters.py",
@@ -158,7 +159,7 @@ def test_every_command_of_the_docs_is_run_somewhere_or_says_why_not() -> None:
     assert [each for each in _ELSEWHERE if not any(re.match(each, command) for command in left)] == [], (
         "nobody types it"
     )
-    named = re.findall(r"tests/\w+/\w+\.py", " ".join(_ELSEWHERE.values()))
+    named = re.findall(r"tests/\w+/\w+\.py|\.ci/run", " ".join(_ELSEWHERE.values()))
     assert [file for file in named if not (_ROOT / file).exists()] == []
 
 
@@ -207,6 +208,26 @@ def _dead(page: Path, link: str) -> bool:
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(_ROOT).as_posix())
 def test_what_a_page_points_at_is_there(page: Path) -> None:
     assert [link for link in _LINK.findall(_prose(page)) if _dead(page, link)] == []
+
+
+def test_the_page_on_the_architecture_names_every_module_and_no_other() -> None:
+    _, _, part = _TEXT[_ROOT / "docs" / "architecture.md"].partition("## Where things are")
+    named = sorted(re.findall(r"`(\w+(?:\.py|/))`", part.partition("\n## ")[0]))
+    package = _ROOT / "connector"
+    folders = [f"{one.parent.name}/" for one in package.glob("*/__init__.py")]
+    assert named == sorted([one.name for one in package.glob("*.py") if one.name != "__init__.py"] + folders)
+
+
+def test_a_command_in_a_block_is_marked_as_one() -> None:
+    """Else nothing would hold it: only blocks of the word `console` are read for commands."""
+    loose = [
+        (page.name, line)
+        for page in _PAGES
+        for block in _blocks(page)
+        if block.word != "console"
+        for line in re.findall(r"^(?:\$ )?(?:connector|make) [a-z].*", block.text, re.MULTILINE)
+    ]
+    assert loose == []
 
 
 def test_a_test_that_a_page_names_is_there() -> None:
