@@ -218,6 +218,13 @@ def test_the_page_on_the_architecture_names_every_module_and_no_other() -> None:
     assert named == sorted([one.name for one in package.glob("*.py") if one.name != "__init__.py"] + folders)
 
 
+def test_each_decision_has_a_number_of_its_own() -> None:
+    files = sorted((_ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [int(file.name.partition("-")[0]) for file in files]
+    assert len(set(numbers)) == len(numbers)
+    assert [int(re.findall(r"\A# (\d+)\. ", _TEXT[file])[0]) for file in files] == numbers
+
+
 def test_a_command_in_a_block_is_marked_as_one() -> None:
     """Else nothing would hold it: only blocks of the word `console` are read for commands."""
     loose = [
