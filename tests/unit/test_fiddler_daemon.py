@@ -76,6 +76,7 @@ def sample(app: App, name: str, **labels: str) -> float | None:
 async def test_no_offset_is_committed_before_the_job_of_its_file_has_succeeded() -> None:
     async with Sandbox(faults=[faults.fail_job("STARTED")]) as sandbox, daemon(sandbox, **FILES) as (app, broker):
         await until(lambda: any(job.states == ["STARTED"] for job in sandbox.jobs.values()))
+        assert app.lanes["t"].pace.request_timeout > 4 * 1800  # no deadline of a request cuts a job off
         looks = sandbox.calls
         await until(lambda: sandbox.calls > looks + 20)
         assert broker.committed.get(TP, 0) == 0
