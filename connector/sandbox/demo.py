@@ -54,7 +54,7 @@ from connector.sandbox.simulator import PREFIX, Simulator
 from connector.sandbox.table import table
 from connector.sandbox.witness import Look, Witness
 from connector.settings import PATTERN_MARK, AdminSettings, Loaded, NoAuth, Settings
-from connector.targets.aws import AwsSettings
+from connector.targets.aws import AwsSettings, literals
 from connector.targets.eventbridge import EventBridgeSettings
 from connector.targets.fiddler_settings import FiddlerSettings
 from connector.targets.iot_events import IotEventsSettings
@@ -377,16 +377,19 @@ def _topic(settings: Settings) -> str:
 
 
 def services_of(settings: Settings, seed: int) -> dict[str, Simulator]:
-    """The simulated services that the targets of a config need, with what its targets name."""
+    """The simulated services that the targets of a config need, with what its targets and maps name."""
     names: defaultdict[str, set[Any]] = defaultdict(set)
-    for target in settings.targets.values():
+    for name, target in settings.targets.items():
+        maps = [route.map for route in settings.routes if name in route.targets]
         match target:
             case EventBridgeSettings():
-                names["eventbridge"] |= {name.rpartition("/")[2] for name in (target.event_bus, *target.event_buses)}
+                names["eventbridge"] |= {bus.rpartition("/")[2] for bus in (target.event_bus, *target.event_buses)}
             case IotEventsSettings():
-                names["iot_events"] |= {name for name in (target.input_name, *target.input_names) if name}
+                inputs = (target.input_name, *target.input_names, *literals(maps, "inputName"))
+                names["iot_events"] |= set(filter(None, inputs))
             case PinpointSettings():
-                names["pinpoint"] |= {name for name in (target.application_id, *target.application_ids) if name}
+                applications = (target.application_id, *target.application_ids, *literals(maps, "ApplicationId"))
+                names["pinpoint"] |= set(filter(None, applications))
             case FiddlerSettings():
                 names["fiddler"] |= set(MODELS)
     kinds: dict[str, Callable[..., Simulator]] = {
