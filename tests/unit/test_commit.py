@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from connector.commit import Ledger, Totals
+from connector.commit import Ledger, Split, Totals
 from connector.model import Record, Settle, TopicPartition
 
 TP = TopicPartition("orders", 0)
@@ -253,3 +253,20 @@ def test_nothing_more_is_owed_for_a_record_that_is_settled_unknown_or_of_an_assi
     assert ledger.owe(1, 0) == ()
     ledger.close()
     assert ledger.owe(1, 1) is None
+
+
+def test_a_debt_that_is_split_is_paid_once_when_each_of_its_parts_was() -> None:
+    paid: list[str] = []
+    first, second = Split(lambda: paid.append("whole"), 2).parts
+    first()
+    first()  # a repeated ack pays nobody else's part
+    assert paid == []
+    second()
+    second()
+    assert paid == ["whole"]
+
+
+def test_a_debt_of_no_parts_is_paid_at_once() -> None:
+    paid: list[str] = []
+    assert Split(lambda: paid.append("whole"), 0).parts == ()
+    assert paid == ["whole"]
