@@ -106,7 +106,10 @@ class Reload:
         if change.restart:
             keys = ", ".join(change.restart)
             raise Refused(f"it needs a restart, and nothing of it is applied: {keys} changed")
-        targets = self._targets(settings, change)
+        try:
+            targets = self._targets(settings, change)
+        except Exception as error:
+            raise Refused(f"its targets cannot be made: {type(error).__name__}: {error}") from error
         stacks = await self._enter(targets)
         if app.state != "running":
             await _leave(stacks)
@@ -181,7 +184,7 @@ class Reload:
         waiting = [*self._lifted(change), *self._unstopped(change)]
         for route in routes.routes:
             app.tally.metrics.announce(route.name, route.settings.targets)
-            self._pause(route)
+            self._pause(route, before.by_name.get(route.name))
         self._give_back(back, waiting, before, change)
         for lane in touched:
             lane.probe()
@@ -223,13 +226,14 @@ class Reload:
                 app.resume(name)
         return waiting
 
-    def _pause(self, route: Route) -> None:
-        """Stop or start a route as its `paused` says, where that has changed."""
+    def _pause(self, route: Route, before: Route | None) -> None:
+        """Stop or start a route where its `paused` has changed: what an operator said since the last change stands."""
         app = self._app
         stop = app.standstill.routes.get(route.name)
-        if route.settings.paused and stop is None:
+        was = before is not None and before.settings.paused
+        if route.settings.paused and not was and stop is None:
             app.pause(route.name, "config")
-        elif not route.settings.paused and stop is not None and stop.why == "config":
+        elif was and not route.settings.paused and stop is not None and stop.why == "config":
             app.resume(route.name)
 
     def _give_back(self, back: Sequence[Entry], waiting: Sequence[_Owed], before: Routes, change: Change) -> None:

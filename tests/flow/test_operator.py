@@ -131,6 +131,10 @@ async def test_hangup_puts_a_mended_config_in_force_and_a_broken_one_changes_not
         code, words = await daemon.post("reload")
         assert code == 409
         assert "operator.yaml:2:" in words
+        daemon.file.rename(daemon.file.with_suffix(".gone"))
+        code, words = await daemon.post("reload")
+        assert code == 409
+        assert "operator.yaml" in words
         third = await daemon.status()
         assert third["reload"]["outcome"] == "refused"
         assert third["config_hash"] == second["config_hash"]

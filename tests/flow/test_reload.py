@@ -5,6 +5,7 @@ A world prints its seed; `CONNECTOR_WORLD=SEED` plays that one alone, `CONNECTOR
 
 import asyncio
 import os
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -16,10 +17,11 @@ from connector.app import App
 from connector.mapping.problem import Position, Problem
 from connector.model import Ack, Prepared, TopicPartition, Verdict
 from connector.operate import Operations
+from connector.route import Routes
 from connector.settings import Loaded, Settings
 from tests.flow.test_worlds import PARTITIONS, Weather, build, order_is_kept, settle_down, write
 from tests.flow.virtual import run
-from tests.flow.world import FakeSettings, FakeTarget, World, config
+from tests.flow.world import FakeSettings, FakeTarget, World, config, routes_of
 
 TP = TopicPartition("t1", 0)
 OTHER = TopicPartition("t2", 0)
@@ -450,6 +452,42 @@ def test_a_reload_of_the_same_config_changes_nothing_and_paused_in_the_config_st
             app.stop()
             assert await process == 0
         assert max(world.sent.values()) == 1
+
+    run(main())
+
+
+def test_a_reload_of_something_else_does_not_pause_again_what_an_operator_has_resumed() -> None:
+    async def main() -> None:
+        world = World(config(routes=[route(paused=True)]))
+        fill(world, 10)
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, TP)
+            assert Operations(app).resume("r").outcome is Outcome.DONE
+            await reloaded(world, app, config(routes=[route(paused=True)], commit_interval="200ms"))
+            await world.until(world.all_committed)
+            app.stop()
+            assert await process == 0
+
+    run(main())
+
+
+def test_a_target_that_cannot_even_be_made_is_refused() -> None:
+    async def main() -> None:
+        world = World(config(targets={"t": fake()}))
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, TP)
+            good = world.targets.pop("t")
+            changed = config(targets={"t": fake(max_in_flight=1)})
+
+            async def read() -> tuple[Loaded, Routes | None]:
+                return Loaded(changed, (), lambda path: Position("test.yaml", 1, 1), "next"), routes_of(changed)
+
+            app.parts = replace(app.parts, read=read)
+            answer = await app.reload.ask()
+            assert answer == (Outcome.REFUSED, "its targets cannot be made: KeyError: 't'")
+            world.targets["t"] = good
+            app.stop()
+            assert await process == 0
 
     run(main())
 
