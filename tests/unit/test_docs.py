@@ -28,7 +28,7 @@ _PLAYED: Final = {"README.md", "docs/getting-started.md"}
 
 _ELSEWHERE: Final = {
     r"make$|make (check|test)": "this test is a part of it",
-    r"make setup|\. \.venv/bin/activate": "what came before this test",
+    r"\. \.venv/bin/activate": "is for a shell; this test runs in that environment already",
     r"make run( ARGS=.*)?$|connector demo": "tests/flow/test_demo.py plays the demo, its proof and its sabotage",
     r"make run CONFIG=|(OTEL_.* )?connector run": "runs until it is stopped: tests/kafka/test_processes.py",
     r"make bench-daemon": "takes minutes: .ci/run has the short form",
