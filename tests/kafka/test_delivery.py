@@ -158,6 +158,7 @@ async def test_a_record_refused_for_ever_is_buried_whole_while_its_neighbours_ar
     why = reasons(letter)
     message = why.pop("__connect.errors.exception.message")
     assert message.startswith("Not this one. (request ")
+    assert an_hour_ago < int(why.pop("__connector.errors.time")) <= time.time() * 1000
     assert why == {
         "__connect.errors.topic": topic,
         "__connect.errors.partition": "0",
