@@ -290,7 +290,7 @@ async def _perform(loaded: Loaded, routes: Routes, wish: Wish) -> tuple[int, Seq
             rate = _RATE if wish.records is None else None
             writing = root.create_task(writer.write(drafts(wish.seed), wish.records, rate), name="writer")
             telling = _report(app, books) if screen is None else _draw(screen, app, books, page.url)
-            others = [root.create_task(_weather(services), name="weather"), root.create_task(telling, name="screen")]
+            others = [root.create_task(weather(services), name="weather"), root.create_task(telling, name="screen")]
             await show.watch(daemon, writing, asked)
             writing.cancel()
             app.stop()
@@ -363,11 +363,18 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-async def _weather(services: Mapping[str, Simulator]) -> None:
-    """Some fault for some service, now and then, in turn."""
-    for service, fault in zip(cycle(services.values()), cycle(_WEATHER), strict=False):
+async def weather(services: Mapping[str, Simulator]) -> None:
+    """Some fault for some service, now and then, in turn; none for one that has taken nothing since its last.
+
+    A lane waits longer after each call that brings nothing through. Fault upon fault made it wait for longer than a run
+    is patient, which then looked like a loss.
+    """
+    arrived = dict.fromkeys(services, 0)
+    for name, fault in zip(cycle(services), cycle(_WEATHER), strict=False):
         await asyncio.sleep(_WEATHER_EVERY)
-        service.faults.add(fault)
+        if services[name].arrived > arrived[name]:
+            arrived[name] = services[name].arrived
+            services[name].faults.add(fault)
 
 
 def _topic(settings: Settings) -> str:
