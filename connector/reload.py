@@ -111,9 +111,9 @@ class Reload:
         except Exception as error:
             raise Refused(f"its targets cannot be made: {type(error).__name__}: {error}") from error
         stacks = await self._enter(targets)
-        if app.state != "running":
+        if why := self._hindered(routes):
             await _leave(stacks)
-            raise Refused("the daemon is stopping")
+            raise Refused(why)
         # from here to the end of _swap no await
         before = app.routes
         for lane in self._swap(loaded, settings, routes, change, targets, stacks):
@@ -122,6 +122,21 @@ class Reload:
             succession.add_done_callback(self.successions.discard)
         begun = f", lanes begun anew: {', '.join(sorted(targets))}" if targets else ""
         return f"config {app.config_hash} is in force: {len(change.routes)} route(s) changed{begun}"
+
+    def _hindered(self, routes: Routes) -> str:
+        """Why this is not the moment for these routes; empty where it is.
+
+        What came of a topic since a reload let it go was dropped, for its next owner to read. Until that is a new
+        assignment, nothing of it may be opened: the ledger knows no record that was dropped, and commits would pass it.
+        """
+        app = self._app
+        if app.state != "running":
+            return "the daemon is stopping"
+        topics = {tp.topic for tp in app.assignment.shares}
+        leaving = sorted(topic for topic in topics if routes.of(topic) and not app.routes.of(topic))
+        if leaving:
+            return f"the reload before it is not over: the partitions of {', '.join(leaving)} have to be let go first"
+        return ""
 
     def _targets(self, settings: Settings, change: Change) -> dict[str, Target]:
         """The targets that begin anew: what has changed, and what reads the maps of routes of which one has changed."""

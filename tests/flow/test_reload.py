@@ -390,6 +390,36 @@ def test_a_topic_that_no_route_reads_any_more_is_not_committed_past() -> None:
     run(main())
 
 
+def test_a_topic_is_given_back_only_after_its_partitions_were_let_go_and_nothing_of_it_is_lost() -> None:
+    async def main() -> None:
+        both, less = config(routes=[route("one"), route("two", "t2")]), config(routes=[route("one")])
+        world = World(both)
+        fill(world, 10, OTHER)
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, TP, OTHER)
+            await world.until(lambda: world.broker.committed.get(OTHER) == 10)
+            world.next = less
+            await app.reload.ask()
+            fill(world, 10, OTHER, start=10)  # taken, and dropped: nobody reads them here any more
+            await asyncio.sleep(1)
+            answer = await reloaded(world, app, both)
+            why = "the reload before it is not over: the partitions of t2 have to be let go first"
+            assert answer == (Outcome.REFUSED, why)
+            fill(world, 10, OTHER, start=20)
+            await asyncio.sleep(1)
+            await world.consumer.revoke([OTHER], within=5.0)
+            assert world.broker.committed[OTHER] == 10
+            assert (await reloaded(world, app, both)).outcome is Outcome.DONE
+            world.consumer.assign([OTHER])
+            await world.until(world.all_committed)
+            app.stop()
+            assert await process == 0
+        assert len(world.sent) == 30
+        assert max(world.sent.values()) == 1
+
+    run(main())
+
+
 def test_a_rebalance_and_a_stop_in_the_middle_of_a_reload_repeat_nothing_that_could_be_finished() -> None:
     async def main() -> None:
         world = World(config(targets={"t": fake()}))

@@ -26,6 +26,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
+from connector.admin import Answer
 from connector.app import App, Consumer, real_parts
 from connector.consume import Client
 from connector.consume import Consumer as KafkaConsumer
@@ -132,13 +133,17 @@ def config(kafka: Kafka, service: Service, consumed: Sequence[str] = (), /, **ov
     return plain
 
 
-def loaded(text: str | Mapping[str, Any], environ: Mapping[str, str]) -> Loaded:
-    """The config through the daemon's own loader; what stands wrong in it fails the test with the loader's words."""
+def _read(text: str | Mapping[str, Any], environ: Mapping[str, str]) -> Loaded:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "test.yaml")
         with open(path, "w") as file:
             file.write(text if isinstance(text, str) else json.dumps(text))  # JSON is YAML
-        found = load([path], environ)
+        return load([path], environ)
+
+
+def loaded(text: str | Mapping[str, Any], environ: Mapping[str, str]) -> Loaded:
+    """The config through the daemon's own loader; what stands wrong in it fails the test with the loader's words."""
+    found = _read(text, environ)
     assert found.settings is not None, "\n".join(map(str, found.problems))
     return found
 
@@ -175,9 +180,8 @@ class Inside:
         self.claimed: Counter[str] = Counter()
         """How often each event id was acknowledged as delivered by a service."""
         given = loaded(text, environ or {})
-        assert given.settings is not None
-        self.settings: Settings = given.settings
-        self.routes = _routes(given)
+        self._configs = {given.hash: (given, _routes(given))}
+        self._next = given
         self._killed = threading.Event()
         self._gate = _Gate(self, self._killed)
         self._refresh = refresh
@@ -191,6 +195,7 @@ class Inside:
                 consumer=self._consumer,
                 target=self._target,
                 dead_letters=lambda settings: _Graves(parts.dead_letters(settings), self),
+                read=self._read,
             ),
         )
         self._gate.app = self.app
@@ -214,6 +219,9 @@ class Inside:
             return _Watched(EventBridge(name, settings, sessions=session), self)
         return _Watched(real_parts().target(name, settings), self)
 
+    async def _read(self) -> tuple[Loaded, Routes | None]:
+        return self._next, _compiled(self._next)
+
     # life
 
     def start(self) -> None:
@@ -231,6 +239,13 @@ class Inside:
         self.app.stop()
         return await self._task
 
+    async def reload(self, text: str | Mapping[str, Any]) -> Answer:
+        """Write another config, good or bad, and reload as SIGHUP and POST /reload do; give the answer."""
+        self._next = _read(text, {})
+        if (routes := _compiled(self._next)) is not None:
+            self._configs[self._next.hash] = self._next, routes
+        return await self.app.reload.ask()
+
     async def kill(self) -> None:
         """End it as kill -9 does: nothing is drained, nothing more is committed, and the group is not told.
 
@@ -246,6 +261,18 @@ class Inside:
             self.app.consumer.finished.exception()
 
     # looks
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        settings = self._configs[self.app.config_hash][0].settings
+        assert settings is not None
+        return settings
+
+    @property
+    def routes(self) -> Routes:
+        """The routes in force, compiled for the monitor alone."""
+        return self._configs[self.app.config_hash][1]
 
     async def until(
         self, condition: Callable[[], Any], *, within: float = WITHIN, what: str = "the condition holds"
@@ -302,7 +329,12 @@ class Inside:
         return {target["name"]: target for target in self.status["targets"]}
 
     def owes(self, record: Record) -> set[Debt]:
-        """What a record owes by the config: each event of each target, and each failure that is not skipped."""
+        """What a record owes by the config: each event of each target, and each failure that is not skipped.
+
+        One of a topic that a reload let go owes what this daemon cannot pay: whoever reads the topic next begins there.
+        """
+        if not self.routes.of(record.tp.topic):
+            return {(str(record), "")}
         routed = self.routes.route(record)
         failures = list(routed.failures)
         if not routed.matched and not failures and not routed.tombstone:
@@ -367,6 +399,10 @@ def _routes(given: Loaded) -> Routes:
     routes, problems = compile_routes(given.settings, given.locate)
     assert routes is not None, "\n".join(map(str, problems))
     return routes
+
+
+def _compiled(given: Loaded) -> Routes | None:
+    return compile_routes(given.settings, given.locate)[0] if given.settings is not None else None
 
 
 class _Notes:
