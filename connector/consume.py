@@ -269,7 +269,7 @@ class Consumer:
         if now < self._refresh_at:
             return
         there: dict[str, Any] = {}
-        first_latest = self._kafka.auto_offset_reset == "latest" and not self._subscribed
+        first_latest = self._kafka.auto_offset_reset == "latest" and not self._subscribed and not self._joined
         missing = [name for name in self._subscribed if _missing(name) in self._troubles]
         if self._topics.patterns or first_latest or missing:
             try:
@@ -287,6 +287,9 @@ class Consumer:
         wanted = self._topics.resolve(there)
         if not wanted:
             self._troubles.say("NO_TOPICS", f"no topic of the cluster matches {self._topics}")
+            if self._subscribed and not self._topics.resolve(self._subscribed):
+                client.unsubscribe()  # a reload took away all that was read
+                self._subscribed = ()
             return
         self._troubles.clear("NO_TOPICS")
         if first_latest:

@@ -161,6 +161,28 @@ async def test_a_topic_is_given_back_only_once_it_was_let_go_and_loses_nothing(k
     daemon.monitor.safe()
 
 
+@each_protocol
+async def test_a_reload_to_a_pattern_that_no_topic_matches_lets_all_go_and_the_mended_one_goes_on(
+    kafka: Kafka, protocol: str
+) -> None:
+    topic = kafka.topic(name="orders")
+    async with EventBridge() as service:
+        right = text(kafka, protocol, {"bus": service}, [route("all", f"^{kafka.prefix}-orders")])
+        wrong = text(kafka, protocol, {"bus": service}, [route("all", f"^{kafka.prefix}-odrers")])
+        async with inside(kafka, right, service) as daemon:
+            records = await daemon.written(topic, 20)
+            await daemon.caught_up(topic)
+
+            assert (await daemon.reload(wrong)).outcome is Outcome.DONE
+            await daemon.until(lambda: "NO_TOPICS" in daemon.app.troubles and not topics(daemon), what="all is let go")
+            records += await daemon.written(topic, 20)
+            assert (await daemon.reload(right)).outcome is Outcome.DONE
+            await daemon.caught_up(topic)
+            assert "NO_TOPICS" not in daemon.app.troubles
+        assert arrived(service.accepted) == ids(records, "all")
+    daemon.monitor.safe()
+
+
 BAD: Final[Mapping[str, Callable[[dict[str, Any]], None]]] = {
     "a route to nowhere": lambda plain: plain["routes"][0].update(targets=["nowhere"]),
     "a map that does not parse": lambda plain: plain["routes"][0].update(map={"Detail": "${value"}),

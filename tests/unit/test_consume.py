@@ -1216,6 +1216,37 @@ async def test_a_reload_reads_other_topics_at_once(make: Make) -> None:
     assert edge.script.said("subscribe")[2:] == [["shop.b"]]
 
 
+async def test_a_reload_that_leaves_nothing_to_read_unsubscribes_and_what_comes_later_is_no_first_start(
+    make: Make,
+) -> None:
+    edge = make(auto_offset_reset="latest")
+    edge.script.cluster = cluster(t=1, other=1)
+    edge.script.ends = {A: (0, 50)}
+    await edge.begin(A)
+    edge.consumer.read(["^none"])
+    assert await edge.loop.hears("trouble") == ("NO_TOPICS", "no topic of the cluster matches ^none")
+    await edge.script.turns()
+    assert edge.script.said("unsubscribe") == [[]]
+    edge.consumer.read(["t", "other"])
+    assert await edge.loop.hears("recovered") == ("NO_TOPICS",)
+    await edge.script.turns()
+    assert edge.script.said("subscribe")[1:] == [["other", "t"]]
+    await edge.more(A)
+    assert edge.script.said("assign")[-1][0].offset == -1001
+
+
+async def test_topics_that_are_gone_from_the_cluster_stay_subscribed(make: Make) -> None:
+    clock = Clock()
+    edge = make(r"^shop\..*", clock=clock)
+    edge.script.cluster = cluster(shop_a=1)
+    await edge.begin()
+    edge.script.cluster = cluster()
+    clock.now += 60.0
+    assert await edge.loop.hears("trouble") == ("NO_TOPICS", r"no topic of the cluster matches ^shop\..*")
+    await edge.script.turns()
+    assert edge.script.said("unsubscribe") == []
+
+
 async def test_after_stop_taking_no_new_topics_are_looked_for(make: Make) -> None:
     clock = Clock()
     edge = make(r"^shop\..*", clock=clock)
