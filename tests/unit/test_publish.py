@@ -1157,3 +1157,125 @@ def test_the_first_key_after_a_reassignment_is_not_blocked_by_the_old_assignment
             assert desk.settled == [1]
 
     run(scene())
+
+
+# What an operator and a reload do
+
+
+def test_a_stopped_route_sends_nothing_and_goes_on_in_the_order_of_its_offsets() -> None:
+    async def scene() -> None:
+        async with Running(Service(all_ok), Pace(linger=0.0)) as desk:
+            desk.lane.stop_route("r")
+            for offset in (3, 1, 2):
+                desk.offer(offset)
+            await asyncio.sleep(10)
+            assert desk.service.sent == []
+            assert (desk.lane.waiting_of("r"), desk.lane.waiting_of("other"), desk.lane.set_aside) == (3, 0, 3)
+            desk.lane.start_route("other")
+            await asyncio.sleep(10)
+            assert desk.service.sent == []
+            desk.lane.start_route("r")
+            await asyncio.sleep(0.02)
+            assert desk.service.sent == [(1, 2, 3)]
+            assert desk.lane.set_aside == 0
+            desk.offer(4)
+            await asyncio.sleep(0.02)
+            assert desk.settled == [1, 2, 3, 4]
+
+    run(scene())
+
+
+def test_a_lane_that_holds_names_the_entries_of_the_record_at_which_it_stands() -> None:
+    async def scene() -> None:
+        async with Running(Service(answering([HOLD, OK], then=HOLD))) as desk:
+            first, _ = desk.offer(1), desk.offer(2)
+            assert (desk.lane.stands_at(TP, 1), desk.lane.stuck) == ([], False)
+            await asyncio.sleep(0.2)
+            assert (desk.held(), desk.lane.stuck) == ("AccessDenied", True)
+            assert desk.lane.stands_at(TP, 1) == [first]
+            assert desk.lane.stands_at(TP, 2) == desk.lane.stands_at(OTHER, 1) == []
+            await asyncio.sleep(0.915)  # a probe is under way: the entry is on the wire and still where the lane stands
+            assert desk.lane.in_flight == 1
+            assert desk.lane.stands_at(TP, 1) == [first]
+
+    run(scene())
+
+
+def test_a_probe_that_is_asked_for_comes_at_once() -> None:
+    async def scene() -> None:
+        async with Running(Service(answering([HOLD]))) as desk:
+            desk.lane.probe()  # nothing holds: nothing happens
+            desk.offer(1)
+            await asyncio.sleep(0.2)
+            assert desk.service.sent == [(1,)]
+            desk.lane.probe()
+            await asyncio.sleep(0.02)
+            assert desk.service.sent == [(1,), (1,)]
+            assert desk.settled == [1]
+
+    run(scene())
+
+
+def test_a_lane_counts_as_stuck_from_the_third_call_on_that_brings_nothing() -> None:
+    async def scene() -> None:
+        pace = Pace(linger=0.0, retry_initial=1.0, retry_max=1.0)
+        async with Running(Service(lambda batch, call: [RETRY]), pace, random=Highest()) as desk:
+            assert desk.lane.next_try_at == 0.0
+            began = asyncio.get_running_loop().time()
+            desk.offer(1)
+            await asyncio.sleep(1.5)
+            assert (len(desk.service.calls), desk.lane.stuck) == (2, False)
+            assert desk.lane.next_try_at - began == pytest.approx(2.02, abs=0.005)
+            await asyncio.sleep(1)
+            assert (len(desk.service.calls), desk.lane.stuck) == (3, True)
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("order", "drained"), [("none", True), ("key", False)])
+def test_a_lane_is_drained_without_a_call_under_way_and_without_a_dead_letter_that_keeps_an_order(
+    order: str, drained: bool
+) -> None:
+    async def scene() -> None:
+        async with Running(Service(answering([REJECTED])), Pace(linger=0.0, order=order)) as desk:
+            seen = [desk.lane.drained]
+            buried = desk.offer(1, key=b"a")
+            await asyncio.sleep(0.005)
+            seen.append(desk.lane.drained)
+            await asyncio.sleep(0.02)
+            seen.append(desk.lane.drained)
+            assert [entry for entry, _ in desk.refused] == [buried]
+            desk.lane.settle(buried)
+            assert [*seen, desk.lane.drained] == [True, False, drained, True]
+
+    run(scene())
+
+
+def test_a_recall_takes_back_what_is_not_on_the_wire_and_what_stays_keeps_its_key() -> None:
+    async def scene() -> None:
+        service = Service(answering([OK], [REJECTED], [RETRY]), seconds=0.01)
+        service.slow = {1: 1.0}
+        async with Running(service, Pace(linger=0.0, order="key", retry_initial=9.0)) as desk:
+            desk.offer(1, key=b"wire")
+            await asyncio.sleep(0.02)
+            buried = desk.offer(2, key=b"buried")
+            await asyncio.sleep(0.02)
+            desk.offer(3, key=b"again")
+            await asyncio.sleep(0.02)
+            desk.offer(4, key=b"wire")
+            desk.offer(5, key=b"late", not_before=asyncio.get_running_loop().time() + 60)
+            desk.lane.end()
+            back = desk.lane.recall()
+            assert sorted(entry.event.record.offset for entry in back) == [3, 4, 5]
+            assert (desk.lane.waiting, desk.lane.open_entries) == (0, 2)
+            behind = [desk.offer(6, key=b"wire"), desk.offer(7, key=b"buried")]
+            assert desk.lane.waiting == 0  # both are behind their keys
+            await asyncio.sleep(100)
+            assert service.sent == [(1,), (2,), (3,)]  # an ended lane sends nothing more
+            assert desk.settled == [1]
+            desk.lane.settle(buried)
+            assert desk.settled == [1, 2]
+            assert sorted(entry.event.record.offset for entry in desk.lane.recall()) == [6, 7]
+            assert not any(desk.lane.has(entry.event.route) for entry in behind)
+
+    run(scene())
