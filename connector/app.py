@@ -689,8 +689,8 @@ class App:
         if stop is not None:
             stop.waiting.append(Waiting(event, cause, settle, share.ledger.epoch))
             return
-        prepared = self.targets[DEAD_LETTERS].prepare(bury(event, cause))
         letter = bury(event, cause)
+        prepared = self.targets[DEAD_LETTERS].prepare(letter)
         paid = _Burial(settle, event, cause.code, self.tally)
         lane.offer(Entry(letter, prepared.body, prepared.size, prepared.group, prepared.unique, paid, prepared.alike))
         streak = (event.route, cause.stage)
