@@ -28,8 +28,6 @@ from connector.consume import Consumer as KafkaConsumer
 from connector.consume import ask_kafka
 from connector.decode import Unready
 from connector.edge import Drained
-from connector.history import EVERY as SAMPLE_EVERY
-from connector.history import History
 from connector.kafka_properties import producer_config
 from connector.log import configure as configure_log
 from connector.metrics import Metrics, watch_process
@@ -45,16 +43,18 @@ from connector.model import (
     TopicPartition,
     Unpublishable,
 )
-from connector.operate import Operations
+from connector.operations.history import EVERY as SAMPLE_EVERY
+from connector.operations.history import History
+from connector.operations.operate import Operations
+from connector.operations.reload import Reload
+from connector.operations.report import oldest_age, status_of, totals_of, watch
+from connector.operations.standstill import Standstill, Waiting, Why
+from connector.operations.status import Reload as Reloaded
+from connector.operations.status import summary
 from connector.publish import Lane, Pace, Send
-from connector.reload import Reload
-from connector.report import oldest_age, status_of, totals_of, watch
 from connector.room import Credit
 from connector.route import Failure, Routed, Routes, compile_routes, feed
 from connector.settings import Loaded, Settings
-from connector.standstill import Standstill, Waiting, Why
-from connector.status import Reload as Reloaded
-from connector.status import summary
 from connector.tally import Tally
 from connector.targets import REGISTRY
 from connector.targets.contract import Target

@@ -17,13 +17,13 @@ import typer
 from connector import __version__
 from connector.cli_dead_letters import dead_letters
 from connector.command import BAD_CONFIG, FAILED, USAGE, Paths, sound
-from connector.complaints import nearest
-from connector.load import compiled, load
-from connector.render import counted, machine, summary, text
+from connector.loading.complaints import nearest
+from connector.loading.load import compiled, load
+from connector.loading.render import counted, machine, summary, text
 from connector.settings import Loaded
 
 if TYPE_CHECKING:
-    from connector.tryout import DryRun
+    from connector.dryrun.tryout import DryRun
 
 _NO_MORE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
 """What standard output says when it takes nothing more. (A pipe that was closed ends silently with 1.)"""
@@ -134,8 +134,8 @@ def try_(
     json_: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """A dry run: which routes match and why not, and the exact request. Nothing is sent."""
-    from connector import show, written
-    from connector.tryout import DryRun
+    from connector.dryrun import show, written
+    from connector.dryrun.tryout import DryRun
 
     configs, file = written.parted(paths)
     given = written.Given(file, value, topic, key, tuple(header or ()), timestamp, whole)
@@ -160,8 +160,8 @@ def try_(
 
 
 def _try_live(dry_run: "DryRun", topic: str | None, count: int, seconds: float, json_: bool) -> None:
-    from connector import live, show
     from connector.consume_sample import CannotSample, Sample
+    from connector.dryrun import live, show
 
     settings = dry_run.settings
     topics = [topic] if topic is not None else [one for route in settings.routes for one in route.topics]
@@ -182,9 +182,9 @@ def route_tests(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the results as JUnit XML")] = None,
 ) -> None:
     """Run the tests of routes in the config and in *_test.yaml beside it."""
-    from connector import testing
-    from connector.junit import junit as xml
-    from connector.tryout import DryRun
+    from connector.dryrun import testing
+    from connector.dryrun.junit import junit as xml
+    from connector.dryrun.tryout import DryRun
 
     loaded = sound(testing.load_with_tests(paths, os.environ))
     verdicts = testing.run(loaded, DryRun.of_config(loaded))
@@ -215,7 +215,7 @@ class Shape(StrEnum):
 @cli.command()
 def schema(format: Annotated[Shape, typer.Option(help="json for editors, markdown for docs")] = Shape.json) -> None:
     """JSON Schema of the config, for editors."""
-    from connector import schema as described
+    from connector.loading import schema as described
     from connector.targets import REGISTRY
 
     if format is Shape.markdown:
@@ -229,7 +229,7 @@ def explain(
     code: Annotated[str | None, typer.Argument(help="What check, try or a dead letter said", metavar="CODE")] = None,
 ) -> None:
     """What a code means and how to mend it; without a code, the list of all."""
-    from connector import explain as codes
+    from connector.loading import explain as codes
 
     if code is None:
         typer.echo("\n".join(f"{one:20} {codes.ALL[one].partition(chr(10))[0]}" for one in sorted(codes.ALL)))
@@ -295,7 +295,7 @@ def status(
 
     from rich.console import Console
 
-    from connector import watch
+    from connector.operations import watch
 
     address = url if "://" in url else f"http://{url}"
     console = Console()

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.command import FAILED, USAGE, Paths, sound
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
 from connector.settings import Loaded, Settings
 
 if TYPE_CHECKING:
-    from connector.letters import Letter, NoLetter, Selection
-    from connector.replay import Result, Way
-    from connector.replayed import Replayed
+    from connector.letters.letter import Letter, NoLetter, Selection
+    from connector.letters.replay import Result, Way
+    from connector.letters.replayed import Replayed
 
 dead_letters = typer.Typer(no_args_is_help=True, help="What is in the dead-letter topics, why, and again.")
 
@@ -52,7 +52,7 @@ class _Asked:
     def letters(self, notes: list[str]) -> "Iterator[tuple[Letter | NoLetter, bool]]":
         """Each record of the topics, read, and whether it was replayed."""
         from connector.consume_letters import everything
-        from connector.letters import read
+        from connector.letters.letter import read
 
         known: dict[Any, Replayed] = {}
         for record in everything(self.settings, self.topics, self.seconds, notes):
@@ -78,7 +78,7 @@ def _asked(
     until: str | None,
     seconds: float,
 ) -> _Asked:
-    from connector.letters import Selection
+    from connector.letters.letter import Selection
 
     loaded = sound(compiled(load(paths, os.environ)))
     settings = loaded.settings
@@ -141,8 +141,9 @@ def list_(
     json_: AsJson = False,
 ) -> None:
     """How many dead letters there are, by route, target, code and age."""
-    from connector import show, show_letters
-    from connector.letters import CannotReplay, NoLetter
+    from connector.dryrun import show
+    from connector.letters import show as show_letters
+    from connector.letters.letter import CannotReplay, NoLetter
 
     asked = _asked(paths, topic, route, target, code, since, until, seconds)
     census = show_letters.Census()
@@ -183,9 +184,10 @@ def show_(
     json_: AsJson = False,
 ) -> None:
     """One dead letter whole: its error, all that its record holds, and what the routes make of it now."""
-    from connector import show, show_letters
-    from connector.letters import CannotReplay, NoLetter
-    from connector.tryout import DryRun
+    from connector.dryrun import show
+    from connector.dryrun.tryout import DryRun
+    from connector.letters import show as show_letters
+    from connector.letters.letter import CannotReplay, NoLetter
 
     asked = _asked(paths, topic, route, target, code, since, until, seconds)
     wanted = None if at is None else _place(at, asked.topics)
@@ -250,8 +252,9 @@ def replay(
 
     What fails again stays where it is. What was replayed is remembered, so a run can be stopped and begun again.
     """
-    from connector import show, show_letters
-    from connector.letters import CannotReplay
+    from connector.dryrun import show
+    from connector.letters import show as show_letters
+    from connector.letters.letter import CannotReplay
 
     asked = _asked(paths, topic, route, target, code, since, until, seconds)
     per_second = _rate(rate)
@@ -298,7 +301,7 @@ def _rate(text: str | None) -> float | None:
 
 def _way(asked: _Asked, to_source: bool) -> "Way":
     from connector.kafka_properties import producer_config
-    from connector.replay import ThroughRoutes, ToSource
+    from connector.letters.replay import ThroughRoutes, ToSource
     from connector.route import compile_routes, feed
     from connector.targets import REGISTRY
     from connector.targets.dead_letter import Sources, kafka_producer
@@ -317,7 +320,7 @@ def _way(asked: _Asked, to_source: bool) -> "Way":
 
 def _look(asked: _Asked, way: "Way", again: bool) -> "Result":
     from connector.consume_letters import everything
-    from connector.replay import look
+    from connector.letters.replay import look
 
     known: dict[Any, Replayed] = {}
     notes: list[str] = []
@@ -333,9 +336,9 @@ async def _send(asked: _Asked, way: "Way", looked: "Result", rate: float | None,
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from connector.consume_letters import member
+    from connector.letters.replay import SOURCES, Replay
     from connector.log import configure
     from connector.publish import Pace
-    from connector.replay import SOURCES, Replay
 
     settings = asked.settings
     console = Console(stderr=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from connector.render import summary, text
+from connector.loading.render import summary, text
 from connector.settings import Loaded
 
 BAD_CONFIG: Final = 78

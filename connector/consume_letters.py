@@ -20,9 +20,9 @@ from confluent_kafka.admin import AdminClient
 from connector.consume_ids import TopicIds, is_mark, topic_ids
 from connector.consume_sample import ASK, CannotSample, Quiet, Sample, place_of, record_of
 from connector.kafka_properties import client_config
-from connector.letters import CannotReplay
+from connector.letters.letter import CannotReplay
+from connector.letters.replayed import METADATA_BYTES, Replayed
 from connector.model import Record, TopicPartition
-from connector.replayed import METADATA_BYTES, Replayed
 from connector.settings import KafkaSettings, Settings
 
 _TURN: Final = 0.2

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 
 from connector.cloudevents import decode_cloudevent
 from connector.decode import DECODERS, Decoder, Unready, decode_headers
+from connector.formats.registry import schemas_of
+from connector.formats.schemas import Schemas
 from connector.mapping import (
     Locate,
     MappingFailed,
@@ -19,8 +21,6 @@ from connector.mapping import (
     compile_match,
 )
 from connector.model import FIRST_ID, Event, Headers, Record, Undecodable
-from connector.registry import schemas_of
-from connector.schemas import Schemas
 from connector.settings import RouteSettings, Settings, TopicSettings
 from connector.targets import REGISTRY
 from connector.targets.contract import Fed, Kind, Target

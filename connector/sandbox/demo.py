@@ -21,11 +21,11 @@ from rich.live import Live
 from connector import log
 from connector.admin import Bound, CannotListen, serve
 from connector.app import App, real_parts
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
+from connector.loading.render import summary, text
 from connector.metrics import Metrics
-from connector.operate import Operations
-from connector.render import summary, text
-from connector.report import status_of
+from connector.operations.operate import Operations
+from connector.operations.report import status_of
 from connector.route import Routes, compile_routes
 from connector.sandbox import faults
 from connector.sandbox.arrivals import READERS

@@ -7,10 +7,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from connector.complaints import complaints
-from connector.load import in_order
+from connector.loading.complaints import complaints
+from connector.loading.load import in_order
+from connector.loading.resolve import resolved
+from connector.loading.yaml_source import read
 from connector.mapping.place import Places
-from connector.resolve import resolved
 from connector.sandbox.eventbridge import MAX_BYTES as MAX_ENTRY_BYTES
 from connector.sandbox.eventbridge import EventBridge
 from connector.sandbox.fiddler import Column, Fiddler, Model
@@ -20,7 +21,6 @@ from connector.sandbox.pinpoint import Pinpoint
 from connector.sandbox.simulator import Simulator
 from connector.settings import Loaded
 from connector.targets.settings import Closed, Duration, Size
-from connector.yaml_source import read
 
 Name = Annotated[str, StringConstraints(min_length=1)]
 Names = tuple[Name, ...]

@@ -18,7 +18,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from connector.admin import page
-from connector.render import summary, text
+from connector.loading.render import summary, text
 from connector.sandbox.rooms import SAMPLES, Rooms, furnish
 from connector.sandbox.simulator import PREFIX, Server, Simulator, as_json
 

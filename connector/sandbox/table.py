@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from connector.status import Status, TargetStatus
+from connector.operations.status import Status, TargetStatus
 
 
 def table(status: Status, written: int, address: str) -> RenderableType:

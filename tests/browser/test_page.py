@@ -19,9 +19,9 @@ from selenium.webdriver.common.keys import Keys
 
 from connector.admin import serve
 from connector.app import App, real_parts
-from connector.load import load
+from connector.loading.load import load
 from connector.metrics import Metrics
-from connector.operate import Operations
+from connector.operations.operate import Operations
 from connector.route import compile_routes
 from connector.sandbox import faults
 from connector.sandbox.broker import Broker

@@ -15,7 +15,8 @@ import orjson
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
+from connector.loading.yaml_source import read
 from connector.model import Ack, Record, TopicPartition
 from connector.route import compile_routes
 from connector.sandbox.modelled import model
@@ -23,7 +24,6 @@ from connector.sandbox.rooms import Rooms
 from connector.sandbox.sandbox import Sandbox
 from connector.targets import REGISTRY
 from connector.targets.contract import Leaf
-from connector.yaml_source import read
 from tests.contract.test_wire_aws import made
 from tests.contract.wire import Raw, Wire, entry, event, ready, record, session
 

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
 from connector.model import Ack, Record, TopicPartition
 from connector.route import compile_routes
 from connector.sandbox.rooms import Rooms

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
 from connector import __version__
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
 from connector.metrics import Metrics
 from tests.deploy.dockerfile import steps
 from tests.deploy.tools import ROOT

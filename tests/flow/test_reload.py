@@ -16,7 +16,7 @@ from connector.admin import Answer, Outcome
 from connector.app import App
 from connector.mapping.problem import Position, Problem
 from connector.model import Ack, Prepared, TopicPartition, Verdict
-from connector.operate import Operations
+from connector.operations.operate import Operations
 from connector.route import Routes
 from connector.settings import Loaded, Settings
 from tests.flow.test_worlds import PARTITIONS, Weather, build, order_is_kept, settle_down, write

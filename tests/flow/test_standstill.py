@@ -7,7 +7,7 @@ import pytest
 
 from connector.admin import Outcome
 from connector.model import Ack, Event, TopicPartition, Verdict
-from connector.operate import Operations
+from connector.operations.operate import Operations
 from tests.flow.virtual import run
 from tests.flow.world import FakeSettings, World, config
 

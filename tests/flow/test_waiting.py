@@ -10,8 +10,8 @@ from typing import Any
 import fastavro
 import pytest
 
+from connector.formats.schemas import Schemas, Unavailable, Unknown, Written
 from connector.model import Ack, TopicPartition, Verdict
-from connector.schemas import Schemas, Unavailable, Unknown, Written
 from tests.flow.virtual import run
 from tests.flow.world import World, config
 

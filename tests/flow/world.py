@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from connector.app import App, Parts
 from connector.edge import fault
+from connector.formats.schemas import Schemas
 from connector.mapping.problem import Position
 from connector.metrics import Metrics
 from connector.model import (
@@ -34,7 +35,6 @@ from connector.model import (
 )
 from connector.room import Credit, Part
 from connector.route import Routes, compile_routes
-from connector.schemas import Schemas
 from connector.settings import Loaded, Settings
 from connector.targets.contract import Kind, Leaf
 from connector.targets.settings import TargetSettings

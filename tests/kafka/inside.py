@@ -31,7 +31,7 @@ from connector.app import App, Consumer, real_parts
 from connector.consume import Client
 from connector.consume import Consumer as KafkaConsumer
 from connector.edge import Drained
-from connector.load import load
+from connector.loading.load import load
 from connector.metrics import Metrics
 from connector.model import (
     Ack,
@@ -45,10 +45,10 @@ from connector.model import (
     Unpublishable,
     Verdict,
 )
+from connector.operations.status import Status
 from connector.route import Routes, compile_routes
 from connector.sandbox.eventbridge import EventBridge as Service
 from connector.settings import Loaded, Settings
-from connector.status import Status
 from connector.targets.contract import Target
 from connector.targets.dead_letter import Cause
 from connector.targets.eventbridge import EventBridge, EventBridgeSettings

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from connector.load import load
+from connector.loading.load import load
+from connector.loading.yaml_source import read
 from connector.model import TopicPartition
 from connector.sandbox import faults
 from connector.sandbox.demo import Show, services_of, shipped
@@ -19,7 +20,6 @@ from connector.sandbox.generate import MODES, Writer, drafts, fate_in_everything
 from connector.sandbox.prove import Books
 from connector.sandbox.sandbox import Sandbox
 from connector.sandbox.witness import Witness
-from connector.yaml_source import read
 from tests.kafka.cluster import Kafka
 from tests.kafka.process import SHUTDOWN, Daemon, eventually
 from tests.kafka.stage import merged

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from pydantic import Field, SecretStr
 
-from connector.load import load
+from connector.loading.load import load
 from connector.settings import Loaded, Settings
 from connector.targets.contract import Kind, Leaf
 from connector.targets.settings import TargetSettings

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from connector import admin
 from connector.admin import Answer, Outcome
 from connector.metrics import Metrics
+from connector.operations.status import Status
 from connector.settings import AdminSettings
-from connector.status import Status
 
 TOKEN = "token-of-the-test-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from connector.attention import attention, spoken
-from connector.status import Status
+from connector.operations.attention import attention, spoken
+from connector.operations.status import Status
 from tests.unit.test_admin import status_of_a_daemon
 
 

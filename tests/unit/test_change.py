@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from connector.change import Change
+from connector.operations.change import Change
 from tests.flow.world import FakeSettings, config
 
 PLAIN = {"value": "${value}"}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from connector.app import real_parts
 from connector.cli import cli
-from connector.load import load
+from connector.loading.load import load
 from connector.model import Entry, Event, Record, TopicPartition, Verdict
 from connector.sandbox.broker import Broker
 from connector.targets.dead_letter import Cause, bury, headers_of

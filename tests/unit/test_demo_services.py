@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from connector.load import load
+from connector.loading.load import load
 from connector.sandbox.demo import services_of
 
 _AT = {"endpoint_url": "http://127.0.0.1:1", "region": "eu-west-1"}

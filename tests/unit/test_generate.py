@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from connector.load import load
+from connector.loading.load import load
 from connector.model import TopicPartition
 from connector.sandbox.broker import RETAINED_BYTES, Broker
 from connector.sandbox.demo import shipped

@@ -89,9 +89,9 @@ def test_only_the_command_line_and_the_demo_import_the_app() -> None:
     users = {name for name, path in MODULES.items() if "connector.app" in ours(path)}
     assert users <= {
         "connector.cli",
-        "connector.report",
-        "connector.operate",
-        "connector.reload",
+        "connector.operations.report",
+        "connector.operations.operate",
+        "connector.operations.reload",
         "connector.sandbox.demo",
         "connector.sandbox.sabotage",
     }

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from connector.cli import cli
-from connector.explain import ALL
+from connector.loading.explain import ALL
 from tests.unit.test_settings_mistakes import MISTAKES as OF_SETTINGS
 
 MISTAKES: Final[list[dict[str, Any]]] = YAML(typ="safe", pure=True).load(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from ruamel.yaml import YAML
 
-from connector.load import load
+from connector.loading.load import load
 from connector.mapping.operators import timestamp_text
 from connector.model import Record, TopicPartition
 from connector.route import compile_routes

@@ -16,10 +16,10 @@ from aiohttp import web
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 
 from connector.decode import Unready
+from connector.formats.confluent import ConfluentRegistry
+from connector.formats.glue import GlueRegistry
+from connector.formats.schemas import Schemas, Unavailable, Unknown, Written, extra_missing
 from connector.model import Undecodable
-from connector.registry_confluent import ConfluentRegistry
-from connector.registry_glue import GlueRegistry
-from connector.schemas import Schemas, Unavailable, Unknown, Written, extra_missing
 from connector.settings import ConfluentRegistrySettings, GlueRegistrySettings
 from tests.unit.registry import Registry, avro_schema, framed, registry, serialized, serving
 

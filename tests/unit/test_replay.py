@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from connector.letters import CannotReplay, Letter, NoLetter, Selection, read
+from connector.letters.letter import CannotReplay, Letter, NoLetter, Selection, read
+from connector.letters.replay import OPEN, Replay, Result, ThroughRoutes, look
+from connector.letters.replayed import Replayed
 from connector.mapping.problem import Position
 from connector.model import Ack, Event, Record, TopicPartition, Verdict
 from connector.publish import Pace
-from connector.replay import OPEN, Replay, Result, ThroughRoutes, look
-from connector.replayed import Replayed
 from connector.route import compile_routes
 from connector.targets.dead_letter import Cause, headers_of
 from tests.flow.virtual import run

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.replayed import METADATA_BYTES, Replayed
+from connector.letters.replayed import METADATA_BYTES, Replayed
 
 
 def test_an_unbroken_run_is_one_offset() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from connector.load import load
+from connector.loading.load import load
 from connector.route import compile_routes
 
 CONFIG = """\

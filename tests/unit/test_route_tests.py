@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from connector.cli import cli
-from connector.testing import beside, reduced, same
+from connector.dryrun.testing import beside, reduced, same
 
 _ROOT: Final = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from aiobotocore.config import AioConfig
 from typer.testing import CliRunner
 
 from connector.cli import cli
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
 from connector.model import Health
 from connector.sandbox.demo import shipped
 from connector.sandbox.rooms import SAMPLES, Rooms, furnish

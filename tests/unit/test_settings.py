@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from connector.load import load
+from connector.loading.load import load
 from connector.settings import AdminSettings, MskIamAuth, SaslScramAuth
 from connector.targets.settings import seconds, size
 from tests.unit.configs import KINDS, OWNED, FakeSettings, loaded, settings, told, with_lines

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.load import load
+from connector.loading.load import load
 from tests.unit.configs import loaded, told, with_lines
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from connector.explain import ALL, explain
-from connector.load import compiled, load
-from connector.schema import keys, schema, tables
+from connector.loading.explain import ALL, explain
+from connector.loading.load import compiled, load
+from connector.loading.schema import keys, schema, tables
 from connector.targets import REGISTRY
 from tests.unit.configs import KINDS
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 from ruamel.yaml import YAML
 
-from connector.explain import EXPLAIN
+from connector.loading.explain import EXPLAIN
 from tests.unit.configs import loaded, told, with_lines
 
 _TABLE: Final = Path(__file__).with_name("settings_mistakes.yaml")

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
+from connector.loading.yaml_source import parse
 from connector.mapping import Names
 from connector.route import compile_routes
-from connector.yaml_source import parse
 from tests.unit.configs import KINDS, loaded, settings, told, with_lines
 
 

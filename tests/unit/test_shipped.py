@@ -11,11 +11,11 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 from ruamel.yaml import YAML
 
-from connector.load import compiled, load
-from connector.resolve import resolved
-from connector.schema import schema
+from connector.loading.load import compiled, load
+from connector.loading.resolve import resolved
+from connector.loading.schema import schema
+from connector.loading.yaml_source import read
 from connector.targets import REGISTRY
-from connector.yaml_source import read
 
 _ROOT: Final = Path(__file__).parents[2]
 _SCHEMA: Final = _ROOT / "docs" / "connector.schema.json"

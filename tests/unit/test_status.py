@@ -1,6 +1,6 @@
 """The summary line says what was done since the last one."""
 
-from connector.status import Totals, summary
+from connector.operations.status import Totals, summary
 
 
 def totals(consumed: int, delivered: int, lag: int | None = 5) -> Totals:

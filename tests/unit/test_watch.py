@@ -12,10 +12,11 @@ from pydantic import SecretStr
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from connector import admin, watch
-from connector.attention import attention
+from connector import admin
 from connector.cli import cli
 from connector.metrics import Metrics
+from connector.operations import watch
+from connector.operations.attention import attention
 from connector.settings import AdminSettings
 from tests.unit.test_admin import TOKEN, Daemon, status_of_a_daemon
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.load import load
+from connector.loading.load import load
 
 _CONFIG = """\
 kafka: {{bootstrap_servers: localhost:1, group_id: g}}

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from connector.load import compiled, load
+from connector.loading.load import compiled, load
 
 _CONFIG: Final = """\
 kafka: {{bootstrap_servers: localhost:1, group_id: {group}}}

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from connector.checks import tests_only, usual_topic
-from connector.encode import Unwritable, record_of
-from connector.load import compiled, in_order, load
+from connector.dryrun.encode import Unwritable, record_of
+from connector.dryrun.tryout import DryRun, Trial, Trouble
+from connector.formats.schemas import REGISTRY_FORMATS
+from connector.loading.checks import tests_only, usual_topic
+from connector.loading.load import compiled, in_order, load
+from connector.loading.yaml_source import SUFFIXES, inside, parse
 from connector.mapping import Position
-from connector.schemas import REGISTRY_FORMATS
 from connector.settings import THE_RECORD, EventSettings, Loaded, Settings, TestSettings, TopicSettings
-from connector.tryout import DryRun, Trial, Trouble
-from connector.yaml_source import SUFFIXES, inside, parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from connector.schemas import Unavailable, Unknown, Written
+from connector.formats.schemas import Unavailable, Unknown, Written
 from connector.settings import ConfluentRegistrySettings
 
 _NOT_FOUND: Final = 40403

@@ -14,8 +14,8 @@ from typing import Any, Final
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
+from connector.formats.schemas import Read, Unreadable, Written
 from connector.model import Undecodable
-from connector.schemas import Read, Unreadable, Written
 
 _BROKEN: Final = (
     AttributeError,

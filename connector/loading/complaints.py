@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from connector.loading.yaml_source import Node
 from connector.mapping.problem import Path, Problem, spell
-from connector.yaml_source import Node
 
 _WRONG_KIND: Final = {
     "string_type": "a text",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.load import MASK, SECRET_KEY
+from connector.loading.load import MASK, SECRET_KEY
 from connector.mapping.problem import Position, Problem
 from connector.settings import Loaded
 

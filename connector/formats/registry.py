@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from connector.decode import Unready
-from connector.schemas import Schemas
+from connector.formats.schemas import Schemas
 from connector.settings import Settings
 
 _TRIES: Final = 3
@@ -18,10 +18,10 @@ def schemas_of(settings: Settings) -> Schemas | None:
     if registry is None:
         return None
     if registry.type == "glue":
-        from connector.registry_glue import GlueRegistry
+        from connector.formats.glue import GlueRegistry
 
         return Schemas(GlueRegistry(registry), "glue")
-    from connector.registry_confluent import ConfluentRegistry
+    from connector.formats.confluent import ConfluentRegistry
 
     return Schemas(ConfluentRegistry(registry), "confluent")
 

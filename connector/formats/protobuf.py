@@ -29,8 +29,8 @@ from google.protobuf import (
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from connector.formats.schemas import Read, Unreadable, Written
 from connector.model import Undecodable
-from connector.schemas import Read, Unreadable, Written
 
 _WELL_KNOWN: Final = (
     any_pb2,

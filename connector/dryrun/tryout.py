@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
+from connector.formats.registry import fetched_now
 from connector.mapping import Locate, MappingFailed, Match, Names, Path, Position, compile_condition
 from connector.mapping.lex import Mistake
 from connector.mapping.parse import parse
 from connector.mapping.place import Place
 from connector.mapping.tree import Logic
 from connector.model import Event, Limits, Record, Unpublishable
-from connector.registry import fetched_now
 from connector.route import Failure, Route, Routed, Routes, compile_routes
 from connector.settings import Loaded, Settings
 from connector.targets import REGISTRY

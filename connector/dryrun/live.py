@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from connector import show
+from connector.dryrun import show
+from connector.dryrun.tryout import DryRun, Trial
+from connector.loading.render import counted
 from connector.model import Record
-from connector.render import counted
-from connector.tryout import DryRun, Trial
 
 SAMPLES: Final = 3
 """Trials that are kept of those that went well, and as many of those that did not."""

@@ -16,13 +16,13 @@ import structlog
 
 from connector import log
 from connector.admin import Answer, Outcome
-from connector.change import Change
 from connector.model import Entry, Event, Record, Settle
+from connector.operations.change import Change
+from connector.operations.report import iso, watch_lane
+from connector.operations.status import Reload as Told
 from connector.publish import Lane
-from connector.report import iso, watch_lane
 from connector.route import Route, Routes, feed
 from connector.settings import Loaded, Settings
-from connector.status import Reload as Told
 from connector.targets.contract import Fed, Target
 from connector.targets.dead_letter import TARGET as DEAD_LETTERS
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from pydantic_settings import EnvSettingsSource, SettingsError
 
+from connector.loading.yaml_source import Node, branch
 from connector.mapping.problem import Path, Position, Problem, spell
 from connector.settings import Settings
-from connector.yaml_source import Node, branch
 
 _PREFIX: Final = "CONNECTOR_"
 _BETWEEN: Final = "__"

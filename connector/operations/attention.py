@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from connector.status import Act, Halt, Hold, LetterCount, Need, RouteStatus, Status, TargetStatus
+from connector.operations.status import Act, Halt, Hold, LetterCount, Need, RouteStatus, Status, TargetStatus
 
 _SAFE: Final = (
     "At risk: nothing is lost, nothing is committed past it. What waits stays in Kafka as long as its topic keeps it."

@@ -119,15 +119,15 @@ def compile_schema(written: Written) -> Read:
         Unreadable: it is none, or uses what its library does not know.
     """
     if written.kind == "AVRO":
-        from connector.schema_avro import avro
+        from connector.formats.avro import avro
 
         return avro(written)
     if written.kind == "PROTOBUF":
-        from connector.schema_protobuf import protobuf
+        from connector.formats.protobuf import protobuf
 
         return protobuf(written)
     if written.kind == "JSON":
-        from connector.schema_json import json_schema
+        from connector.formats.json_schema import json_schema
 
         return json_schema(written)
     raise Unreadable(f"its type {written.kind} is none of AVRO, PROTOBUF and JSON")

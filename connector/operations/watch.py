@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from connector.attention import spoken
+from connector.operations.attention import spoken
 
 EVERY: Final = 1.0  # seconds between two looks
 _PATIENCE: Final = 5.0  # seconds that one answer may take

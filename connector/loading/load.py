@@ -13,18 +13,18 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from connector import checks
-from connector.complaints import complaints, nearest, unknown
 from connector.kafka_properties import OWNED_PROPERTIES
+from connector.loading import checks
+from connector.loading.complaints import complaints, nearest, unknown
+from connector.loading.resolve import from_environment, resolved
+from connector.loading.yaml_source import Node, branch, overlaid, read
 from connector.mapping.place import Places
 from connector.mapping.problem import Path, Problem, spell
-from connector.resolve import from_environment, resolved
 from connector.route import compile_routes
 from connector.settings import KafkaSettings, Loaded, RouteSettings, Settings
 from connector.targets import REGISTRY
 from connector.targets.contract import Kind
 from connector.targets.settings import TargetSettings
-from connector.yaml_source import Node, branch, overlaid, read
 
 Read = TypeVar("Read", bound=BaseModel)
 

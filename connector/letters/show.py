@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from connector import show
-from connector.letters import Letter, NoLetter
+from connector.dryrun import show
+from connector.dryrun.tryout import Trial
+from connector.letters.letter import Letter, NoLetter
+from connector.letters.replay import Result
+from connector.loading.render import counted
 from connector.model import FIRST_ID, Record
-from connector.render import counted
-from connector.replay import Result
-from connector.tryout import Trial
 
 _SHOWN: Final = 4_000  # characters of a key or a value that a person is shown
 

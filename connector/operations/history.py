@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from connector.status import History as Told
+from connector.operations.status import History as Told
 
 EVERY: Final = 5.0  # seconds between two samples
 KEPT: Final = 180  # samples: a quarter of an hour

@@ -10,13 +10,13 @@ from typing import BinaryIO, Final
 
 from pydantic import ValidationError
 
-from connector.checks import usual_topic
-from connector.complaints import nearest
-from connector.encode import Unwritable, record_of
+from connector.dryrun.encode import Unwritable, record_of
+from connector.loading.checks import usual_topic
+from connector.loading.complaints import nearest
+from connector.loading.yaml_source import SUFFIXES
 from connector.model import Record, TopicPartition
 from connector.settings import PATTERN_MARK, RecordSettings, Settings
 from connector.topics import Topics
-from connector.yaml_source import SUFFIXES
 
 __all__ = ["Given", "Unwritable", "parted", "record"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final, Literal
 
-from connector.complaints import nearest
+from connector.formats.schemas import REGISTRY_FORMATS, extra_missing
+from connector.loading.complaints import nearest
+from connector.loading.yaml_source import Node
 from connector.mapping.problem import Path, Problem, spell
-from connector.schemas import REGISTRY_FORMATS, extra_missing
 from connector.settings import PATTERN_MARK, THE_RECORD, ClusterSettings, RouteSettings, Settings
 from connector.targets.contract import Kind
 from connector.targets.settings import TargetSettings
-from connector.yaml_source import Node
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _USUAL_CALL: Final = 0.05

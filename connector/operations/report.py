@@ -5,11 +5,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from connector import __version__, log
-from connector.attention import attention
 from connector.metrics import Metrics
 from connector.model import Ack, Entry, Health, Verdict
-from connector.publish import Lane
-from connector.status import (
+from connector.operations.attention import attention
+from connector.operations.status import (
     Halt,
     Hold,
     PartitionStatus,
@@ -20,6 +19,7 @@ from connector.status import (
     TargetStatus,
     Totals,
 )
+from connector.publish import Lane
 from connector.targets.contract import Telling
 
 if TYPE_CHECKING:

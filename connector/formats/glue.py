@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from connector.schemas import Unavailable, Unknown, Written
+from connector.formats.schemas import Unavailable, Unknown, Written
 from connector.settings import GlueRegistrySettings
 from connector.targets.aws import AwsSettings, Refusal, Service, Sessions, session
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 import jsonschema_rs
 import orjson
 
+from connector.formats.schemas import Read, Unreadable, Written
 from connector.model import Undecodable
-from connector.schemas import Read, Unreadable, Written
 
 _BASE: Final = "json-schema:///"
 """Where jsonschema_rs looks for a reference without an address of its own."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from connector import explain as codes
+from connector.dryrun.tryout import Answer, Sending, Trial, Trouble
+from connector.loading import explain as codes
+from connector.loading.render import counted
 from connector.model import Record
-from connector.render import counted
-from connector.tryout import Answer, Sending, Trial, Trouble
 
 
 def text(trial: Trial) -> str:

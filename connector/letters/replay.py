@@ -14,13 +14,13 @@ from typing import Final, Protocol
 
 from connector.batch import Trigger
 from connector.decode import Unready
-from connector.letters import CannotReplay, Letter, NoLetter, Selection, read
+from connector.formats.registry import fetched, fetched_now
+from connector.formats.schemas import Schemas
+from connector.letters.letter import CannotReplay, Letter, NoLetter, Selection, read
+from connector.letters.replayed import Replayed
 from connector.model import Ack, Batch, Entry, Event, Prepared, Record, TopicPartition, Unpublishable
 from connector.publish import Lane, Pace
-from connector.registry import fetched, fetched_now
-from connector.replayed import Replayed
 from connector.route import Routes
-from connector.schemas import Schemas
 from connector.targets.contract import Target
 
 OPEN: Final = 200

@@ -1,0 +1,1 @@
+"""Routes tried and tested without a service: what a record would become."""

@@ -1,0 +1,1 @@
+"""The config: read, merged, filled from outside, checked, shown and explained."""
