@@ -925,7 +925,7 @@ def real_parts() -> Parts:
             raise ValueError("no dead_letters in the config")
         return DeadLetters(
             settings.dead_letters.topic,
-            lambda: kafka_producer(producer_config(settings.dead_letter_cluster)),
+            lambda heard: kafka_producer(producer_config(settings.dead_letter_cluster), heard),
             connector=settings.kafka.group_id,
             topics={route.name: settings.dead_letter_topic(route.name) for route in settings.routes},
             oversize=settings.dead_letters.oversize,

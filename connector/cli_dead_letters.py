@@ -312,7 +312,7 @@ def _way(asked: _Asked, to_source: bool) -> "Way":
         raise ValueError("\n".join(str(problem) for problem in problems))
     if to_source:
         topics = sorted({topic for one in settings.routes for topic in one.topics if not topic.startswith("^")})
-        return ToSource(routes, Sources(topics, lambda: kafka_producer(producer_config(settings.kafka))))
+        return ToSource(routes, Sources(topics, lambda heard: kafka_producer(producer_config(settings.kafka), heard)))
     targets = {name: REGISTRY[one.type].make(name, one) for name, one in settings.targets.items()}
     feed(targets, settings)
     return ThroughRoutes(routes, targets)

@@ -44,7 +44,17 @@ _ENDS: Final = frozenset(
     }
 )
 """What ends a replay; whatever else is wrong the client mends by itself, and the offsets wait."""
-_CONNECTION: Final = ("bootstrap.", "client.id", "security.", "sasl.", "ssl.", "oauth_cb", "logger", "socket.")
+_CONNECTION: Final = (
+    "bootstrap.",
+    "client.id",
+    "security.",
+    "sasl.",
+    "ssl.",
+    "https.",
+    "oauth_cb",
+    "logger",
+    "socket.",
+)
 """Beginnings of the properties that an admin client needs too."""
 
 

@@ -3,8 +3,10 @@
 Names and defaults: CONFIGURATION.md of librdkafka 2.16.
 """
 
+import ssl
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:  # the settings are checked against OWNED_PROPERTIES, so they cannot be imported at run time
@@ -57,6 +59,8 @@ OWNED_PROPERTIES: Final[Mapping[str, str]] = {
     "enable.sasl.oauthbearer.unsecure.jwt": _AUTH,
     "oauthbearer_token_refresh_cb": _AUTH,
     "oauth_cb": _AUTH,
+    "https.ca.location": "set kafka.auth with token_ca",
+    "https.ca.pem": "set kafka.auth with token_ca",
     "ssl.ca.location": _AUTH,
     "ssl.certificate.location": _AUTH,
     "ssl.key.location": _AUTH,
@@ -82,6 +86,13 @@ _FETCH: Final = {
     "fetch.queue.backoff.ms": 50,  # with the small queue below, the default of 1000 starves the thread
 }
 _RECEIVED: Final = 100_000_000  # librdkafka's default of receive.message.max.bytes
+
+_AUTHORITIES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat, Amazon Linux
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # macOS
+)
 
 _SHARED: Final = (
     "api.version.",
@@ -179,6 +190,8 @@ def auth_config(auth: "Auth", refused: Callable[[str], None] = lambda reason: No
             "sasl.oauthbearer.client.id": auth.client_id,
             "sasl.oauthbearer.client.secret": auth.client_secret.get_secret_value(),
         }
+        if (authorities := auth.token_ca or _authorities()) is not None:
+            sasl["https.ca.location"] = authorities
         if auth.scope is not None:
             sasl["sasl.oauthbearer.scope"] = auth.scope
         if auth.extensions:
@@ -186,6 +199,13 @@ def auth_config(auth: "Auth", refused: Callable[[str], None] = lambda reason: No
     if not auth.tls:
         return {"security.protocol": "SASL_PLAINTEXT", **sasl}
     return {"security.protocol": "SASL_SSL", **_tls(auth), **sasl}
+
+
+def _authorities() -> str | None:
+    """The file of the system's certificate authorities. What asks for tokens inside of the client looks in one place
+    only, that of Red Hat's systems, and takes no folder (librdkafka 2.16)."""
+    known = (ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
+    return next((path for path in known if path is not None and Path(path).is_file()), None)
 
 
 def _tls(keys: "TlsKeys") -> dict[str, Any]:

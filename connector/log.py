@@ -39,6 +39,7 @@ _DEPTH: Final = 6
 _LINES: Final = (
     10_000  # lines that may wait for a slow reader; with the lengths above some tens of MB at the very worst
 )
+_KAFKA: Final = "librdkafka"  # says the same some times a second; what matters in it comes as a trouble, once
 _CLOSE: Final = 2.0  # seconds that an exit waits for the reader
 _NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _FIRST: Final = ("timestamp", "level", "logger", "event")
@@ -124,6 +125,8 @@ class _Libraries(logging.Handler):
         except (TypeError, ValueError):
             message = str(record.msg)  # a library's wrong format string shall not hide what it says
         level = max((n for n in (10, 20, 30, 40, 50) if n <= record.levelno), default=10)
+        if record.name == _KAFKA:
+            level = logging.DEBUG
         # The message goes in as an argument: a `%` in it is no format.
         error = record.exc_info[1] if record.exc_info else None
         structlog.get_logger(record.name).log(level, "%s", message, exc_info=error)

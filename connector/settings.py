@@ -91,6 +91,9 @@ class OAuthBearerAuth(TlsKeys):
 
     type: Literal["oauthbearer"]
     token_endpoint: Text = Field(description="URL that gives tokens")
+    token_ca: str | None = Field(
+        None, description="File of the certificate authority of token_endpoint (PEM); the system's by default"
+    )
     client_id: Text = Field(description="Client id")
     client_secret: SecretStr = Field(description="Client secret; best as !env NAME or !file PATH")
     scope: str | None = Field(None, description="Scope to ask for")

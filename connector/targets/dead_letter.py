@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -60,6 +60,14 @@ _HOLD: Final = frozenset(
 )
 """Nobody's fault but ours or the cluster's: the lane holds. Whatever else went wrong is tried again."""
 
+_REFUSED: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED})
+"""Words of the client itself that say why nothing it was given ever arrives: a record's own report is a timeout."""
+
+_SOON_S: Final = 3.0
+"""Seconds after which a cluster that refuses us has said so; one that is slow gets the rest of its time."""
+
+Heard: TypeAlias = Callable[[KafkaError], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -102,9 +110,9 @@ class Producer(Protocol):
         ...
 
 
-def kafka_producer(config: Mapping[str, Any]) -> Producer:
-    """A real producer; librdkafka's own log lines go to the logger `librdkafka`."""
-    return confluent_kafka.Producer({**config, "logger": logging.getLogger("librdkafka")})
+def kafka_producer(config: Mapping[str, Any], heard: Heard) -> Producer:
+    """A real producer; what it says of itself goes to `heard`, and its log lines to the logger `librdkafka`."""
+    return confluent_kafka.Producer({**config, "error_cb": heard, "logger": logging.getLogger("librdkafka")})
 
 
 def headers_of(event: Event, cause: Cause, connector: str) -> Headers:
@@ -150,8 +158,8 @@ class Writer:
     is held, because beyond it there is nothing but loss.
     """
 
-    def __init__(self, make_producer: Callable[[], Producer], deadline: float = 35.0) -> None:
-        """`make_producer` gives one with acks=all and idempotence, anew after a fatal error.
+    def __init__(self, make_producer: Callable[[Heard], Producer], deadline: float = 35.0) -> None:
+        """`make_producer(heard)` gives one with acks=all and idempotence, anew after a fatal error.
 
         `deadline` in seconds bounds the wait for delivery reports; it lies above the producer's message.timeout.ms, so
         that a report which comes at all is heard.
@@ -159,10 +167,19 @@ class Writer:
         self._make_producer = make_producer
         self._producer: Producer | None = None
         self._deadline = deadline
+        self._refused: KafkaError | None = None
+
+    def _open(self) -> Producer:
+        self._producer = self._producer or self._make_producer(self._heard)
+        return self._producer
+
+    def _heard(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._refused = error
 
     async def write(self, letters: Sequence[Letter]) -> list[Ack]:
         """Produce all, then wait for each delivery report."""
-        producer = self._producer = self._producer or self._make_producer()
+        producer = self._open()
         acks: list[Ack | None] = [None] * len(letters)
         for i, letter in enumerate(letters):
             record = letter.record
@@ -190,19 +207,28 @@ class Writer:
                 )  # the client has no file descriptor to await: delivery reports are polled for
         if any(ack is not None and ack.code == "_FATAL" for ack in acks):
             self._producer = None
+        if any(ack is not None and ack.verdict is Verdict.DELIVERED for ack in acks):
+            self._refused = None
+        elif self._refused is not None:
+            reason = Ack(Verdict.HOLD, str(self._refused.name()), f"the cluster refuses us: {self._refused.str()}")
+            return [reason if ack is None or ack.verdict is Verdict.RETRY else ack for ack in acks]
         unheard = Ack(Verdict.RETRY, "Timeout", f"no delivery report within {self._deadline:g} s")
         return [ack or unheard for ack in acks]
 
     async def missing(self, topics: Sequence[str], mend: str) -> Preflight:
         """Ask whether these topics are there; the client caches nothing for a topic that is asked for by name."""
-        producer = self._producer = self._producer or self._make_producer()
+        producer = self._open()
         gone: list[str] = []
         code = ""
         for name in topics:
             try:
-                found = await _aside(partial(producer.list_topics, name, self._deadline / 2))
+                found = await self._asked(producer, name)
             except KafkaException as error:
+                if self._refused is not None:
+                    reason = f"the cluster refuses us: {self._refused.str()}"
+                    return Preflight(Health.MISSING, str(self._refused.name()), reason)
                 return Preflight(Health.UNKNOWN, error.args[0].name(), f"cannot ask for {name}: {error.args[0].str()}")
+            self._refused = None
             topic = found.topics.get(name)
             if topic is None or (topic.error is not None and topic.error.code() in _HOLD):
                 code = topic.error.name() if topic is not None and topic.error is not None else "UNKNOWN_TOPIC_OR_PART"
@@ -210,6 +236,19 @@ class Writer:
         if gone:
             return Preflight(Health.MISSING, code, f"{', '.join(gone)} is missing or not ours: {mend}", tuple(gone))
         return Preflight(Health.OK)
+
+    async def _asked(self, producer: Producer, name: str) -> Any:
+        """A topic's metadata, as soon as the cluster gives it or has refused us."""
+        try:
+            return await _aside(partial(producer.list_topics, name, min(_SOON_S, self._deadline / 2)))
+        except KafkaException:
+            producer.poll(0)  # brings what the client said meanwhile
+            if self._refused is not None:
+                raise
+        try:
+            return await _aside(partial(producer.list_topics, name, max(self._deadline / 2 - _SOON_S, 0.1)))
+        finally:
+            producer.poll(0)
 
     def close(self) -> None:
         """Let the producer go."""
@@ -226,7 +265,7 @@ class DeadLetters:
     def __init__(
         self,
         topic: str,
-        make_producer: Callable[[], Producer],
+        make_producer: Callable[[Heard], Producer],
         *,
         connector: str,
         topics: Mapping[str, str] = MappingProxyType({}),
@@ -300,7 +339,9 @@ class Sources:
     It carries the first id in a header, so that every event made of it keeps the id of its first time.
     """
 
-    def __init__(self, topics: Sequence[str], make_producer: Callable[[], Producer], *, deadline: float = 35.0) -> None:
+    def __init__(
+        self, topics: Sequence[str], make_producer: Callable[[Heard], Producer], *, deadline: float = 35.0
+    ) -> None:
         """`topics` are those that may be written to."""
         self._topics = tuple(topics)
         self._writer = Writer(make_producer, deadline)

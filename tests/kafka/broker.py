@@ -14,10 +14,11 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -151,12 +152,22 @@ def jars() -> Path:
     return home
 
 
+class Listener(NamedTuple):
+    """One more way into a broker: the listener's name, its security protocol, the broker's properties for it."""
+
+    name: str
+    protocol: str
+    properties: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker process that answers under `bootstrap`. Whoever started it ends it."""
+    """A broker process that answers under `bootstrap`, and under `doors` by the names of its other listeners. Whoever
+    started it ends it."""
 
     bootstrap: str
     process: subprocess.Popen[bytes]
+    doors: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -169,8 +180,10 @@ class Broker:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Broker]:
+def running(home: Path, listeners: Sequence[Listener] = (), jvm: Sequence[str] = ()) -> Iterator[Broker]:
     """Start a broker with its data under `home`, give it when it answers, end it by its own process id.
+
+    `listeners` are those beside the plain one, `jvm` more options for Java.
 
     Raises:
         BrokerFailed: it did not come up.
@@ -179,15 +192,16 @@ def running(home: Path) -> Iterator[Broker]:
     for attempt in range(3):
         data = home / f"data-{attempt}"
         log = home / f"broker-{attempt}.log"
-        port, controller = free_ports(2)
+        port, controller, *others = free_ports(2 + len(listeners))
+        doors = {listener.name: f"127.0.0.1:{other}" for listener, other in zip(listeners, others, strict=True)}
         properties = home / f"server-{attempt}.properties"
-        properties.write_text(_properties(port, controller, data))
+        properties.write_text(_properties(port, controller, data, listeners, doors))
         with log.open("wb") as out:
             _format(classpath, properties, out.fileno())
-            process = _spawn([*_jvm(classpath), "kafka.Kafka", str(properties)], out.fileno())
+            process = _spawn([*_jvm(classpath), *jvm, "kafka.Kafka", str(properties)], out.fileno())
         try:
             if _answers(f"127.0.0.1:{port}", process):
-                yield Broker(f"127.0.0.1:{port}", process)
+                yield Broker(f"127.0.0.1:{port}", process, doors)
                 return
         finally:
             end(process, STOP_SECONDS)
@@ -220,14 +234,23 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _properties(port: int, controller: int, data: Path) -> str:
+def _properties(port: int, controller: int, data: Path, listeners: Sequence[Listener], doors: Mapping[str, str]) -> str:
+    protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+    protocols |= {listener.name: listener.protocol for listener in listeners}
+    outside = ",".join(f"{name}://{where}" for name, where in {"PLAINTEXT": f"127.0.0.1:{port}", **doors}.items())
     places = {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"{outside},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": outside,
+        "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
         "log.dirs": str(data),
     }
-    return "".join(f"{name}={value}\n" for name, value in {**SETTINGS, **places}.items())
+    own = {
+        f"listener.name.{listener.name.lower()}.{name}": value
+        for listener in listeners
+        for name, value in listener.properties.items()
+    }
+    return "".join(f"{name}={value}\n" for name, value in {**SETTINGS, **places, **own}.items())
 
 
 def _jvm(classpath: str) -> list[str]:

@@ -81,7 +81,7 @@ class FakeProducer:
 
 
 def letters(producer: FakeProducer, **rest: Any) -> DeadLetters:
-    return DeadLetters("dead", lambda: producer, connector="shop", **rest)
+    return DeadLetters("dead", lambda heard: producer, connector="shop", **rest)
 
 
 def entry(of: DeadLetters, record: Record = RECORD) -> Entry:
@@ -289,7 +289,7 @@ def test_a_fatal_error_of_the_producer_makes_a_new_one() -> None:
     broken = FakeProducer(lambda sent: KafkaError(KafkaError._FATAL, "fenced", True))
     good = FakeProducer()
     producers = [broken, good]
-    of = DeadLetters("dead", lambda: producers.pop(0), connector="shop")
+    of = DeadLetters("dead", lambda heard: producers.pop(0), connector="shop")
     (ack,) = send(of, entry(of))
     assert ack.verdict is Verdict.RETRY
     (again,) = send(of, entry(of))
@@ -304,6 +304,26 @@ def test_a_cluster_that_cannot_be_asked_is_unknown() -> None:
     assert asyncio.run(scene()) is Health.UNKNOWN
 
 
+def test_a_cluster_that_refuses_us_holds_with_its_own_words_until_it_takes_a_letter() -> None:
+    verdicts = [KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"), None, KafkaError(KafkaError._MSG_TIMED_OUT)]
+    producer = FakeProducer(lambda sent: verdicts.pop(0))
+
+    def made(heard: Callable[[KafkaError], None]) -> FakeProducer:
+        heard(KafkaError(KafkaError._TRANSPORT, "a broker of many is away"))
+        heard(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
+        heard(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        return producer
+
+    of = DeadLetters("dead", made, connector="shop")
+    (ack,) = send(of, entry(of))
+    assert ack == Ack(Verdict.HOLD, "_AUTHENTICATION", "the cluster refuses us: wrong password")
+    found = run(of.preflight())
+    assert (found.health, found.code) == (Health.MISSING, "_AUTHENTICATION")
+    assert send(of, entry(of))[0].verdict is Verdict.DELIVERED
+    assert send(of, entry(of))[0].verdict is Verdict.RETRY
+    assert run(of.preflight()).health is Health.UNKNOWN
+
+
 def test_a_route_may_have_a_dead_letter_topic_of_its_own() -> None:
     producer = FakeProducer()
     of = letters(producer, topics={"paid": "paid.dead"})
@@ -316,7 +336,7 @@ def test_a_route_may_have_a_dead_letter_topic_of_its_own() -> None:
 
 def test_a_record_goes_back_to_its_own_partition_with_its_first_id_alone() -> None:
     producer = FakeProducer()
-    of = Sources(["orders"], lambda: producer)
+    of = Sources(["orders"], lambda heard: producer)
     event = Event(RECORD, "paid", "their topics", {}, "orders-3-42/paid")
     prepared = of.prepare(event)
     send(of, Entry(event, prepared.body, prepared.size, prepared.group, prepared.unique, lambda: None))

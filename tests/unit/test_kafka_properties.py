@@ -1,5 +1,6 @@
 """What librdkafka is told."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,14 @@ def test_consumer_and_dead_letter_producer_show_themselves_alike(kind: str, expe
     settings = kafka(auth=SASL[kind])
     for config in (client_config(settings), producer_config(settings)):
         assert {name: config.get(name) for name in expected} == expected
+
+
+def test_every_client_knows_whom_the_token_endpoint_is_trusted_by() -> None:
+    auth = {**SASL["oauthbearer"], "token_endpoint": "https://127.0.0.1:1/token"}
+    for config in (client_config(kafka(auth=auth)), producer_config(kafka(auth=auth))):
+        assert Path(config["https.ca.location"]).is_file()
+    for config in (client_config(own := kafka(auth={**auth, "token_ca": "mine.pem"})), producer_config(own)):
+        assert config["https.ca.location"] == "mine.pem"
 
 
 def test_certificates_are_passed_on_and_the_host_name_is_checked_unless_told_otherwise() -> None:

@@ -239,6 +239,14 @@ def test_libraries_are_heard_from_warning_up(sink: Sink) -> None:
     assert fields["event"] == "retrying PutEvents at 100%"
 
 
+def test_the_kafka_client_repeats_itself_at_debug_alone(sink: Sink) -> None:
+    sink.configure(level="info")
+    for _ in range(3):
+        logging.getLogger("librdkafka").error("Authentication failed")
+    logging.getLogger("aiohttp").error("heard")
+    assert sink.fields()["event"] == "heard"
+
+
 def test_a_library_with_a_wrong_format_string_is_heard_all_the_same(sink: Sink) -> None:
     logging.getLogger().handlers.clear()  # pytest's own would choke on it; the fixture puts them back
     sink.configure()

@@ -21,6 +21,7 @@ from connector.formats.glue import GlueRegistry
 from connector.formats.schemas import Schemas, Unavailable, Unknown, Written, extra_missing
 from connector.model import Undecodable
 from connector.settings import ConfluentRegistrySettings, GlueRegistrySettings
+from tests.certificates import Authority
 from tests.unit.registry import Registry, avro_schema, framed, registry, serialized, serving
 
 ADDRESS: Final = {"type": "record", "name": "com.acme.Address", "fields": [{"name": "city", "type": "string"}]}
@@ -312,47 +313,20 @@ async def test_the_registry_is_told_who_asks(keys: dict[str, str], header: str |
         assert here.authorization == [header]
 
 
-def certificates(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    from ipaddress import ip_address
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = folder / "registry.pem", folder / "registry.key"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, private
-
-
 async def test_tls_with_a_private_authority_and_a_client_certificate(tmp_path: Path) -> None:
-    certificate, key = certificates(tmp_path)
+    authority = Authority(tmp_path)
+    server, client = authority.issue("registry", "127.0.0.1"), authority.issue("client")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    context.load_verify_locations(certificate)
+    context.load_cert_chain(server.certificate, server.key)
+    context.load_verify_locations(authority.ca)
     context.verify_mode = ssl.CERT_REQUIRED
     async with registry(context) as here:
         here.schemas[1] = avro_schema("string")
-        ours = {"ca": str(certificate), "certificate": str(certificate), "key": str(key)}
+        ours = {"ca": str(authority.ca), "certificate": str(client.certificate), "key": str(client.key)}
         assert await confluent(here.url, **ours).fetch(1) == ""
+        assert await confluent(here.url, ca=str(authority.ca)).fetch(1) != ""  # it asks for ours, and hangs up
+        other = here.url.replace("127.0.0.1", "localhost")
+        assert "hostname mismatch" in (await confluent(other, **ours).fetch(1)).lower()
         assert "certificate" in (await confluent(here.url).fetch(1)).lower()
         assert "No such file" in await confluent(here.url, ca=str(tmp_path / "none.pem")).fetch(1)
 
