@@ -313,6 +313,7 @@ class Fiddler(Simulator):
                     call = read(request, body, number)
                     data, status = call.publish(beside), call.status
                     self._bodies.add(digest)
+                    self.unanswered.add(number)
             except _Refused as refused:
                 return self._refusal(request, refused)
             await asyncio.sleep(sum(line.seconds for line in beside if line.do == "slow"))
@@ -320,6 +321,7 @@ class Fiddler(Simulator):
                 self.outcomes[whole.do] += 1
                 return await self._spoiled(whole, request, data, status)
             self.outcomes["published"] += 1
+            self.unanswered.discard(number)
             return _reply(request, data, status)
 
         return handle

@@ -259,11 +259,13 @@ class Modelled(Simulator):
         if whole is None or whole.accepted:
             self.refuse(call, _input_flaws(operation, call))
             reply = self.perform(call, beside)
-        await asyncio.sleep(sum(line.seconds for line in beside if line.do == "slow"))
+            self.unanswered.add(call.number)
+        await asyncio.sleep(sum(line.seconds for line in beside if line.do == "slow"))  # the client may go meanwhile
         if whole is not None:
             self.outcomes[whole.do] += 1
             return await self._misbehave(whole, operation, call, request, reply, headers)
         self.outcomes[operation.name] += 1
+        self.unanswered.discard(call.number)
         return _success(operation, reply, headers)
 
     async def _misbehave(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -47,7 +47,9 @@ async def seen(reached: Callable[[], T], *, within: float = SECONDS, what: str =
     return await eventually(look, within=within, what=what)
 
 
-def spawn(arguments: Sequence[str], stderr: Path, stdout: Path | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    arguments: Sequence[str], stderr: Path, stdout: Path | None = None, environ: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start `connector` with these arguments; it ends when this process ends, where the system promises that."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CONNECTOR_"))}
     env = {
@@ -56,6 +58,7 @@ def spawn(arguments: Sequence[str], stderr: Path, stdout: Path | None = None) ->
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1",
+        **(environ or {}),
     }
     leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     command = [*leash, sys.executable, "-m", "connector", *arguments]
@@ -68,9 +71,9 @@ def spawn(arguments: Sequence[str], stderr: Path, stdout: Path | None = None) ->
 class Daemon:
     """A process of `connector run`. Whoever started it ends it, and only it: by its own process id."""
 
-    def __init__(self, config: Path, stderr: Path) -> None:
+    def __init__(self, config: Path, stderr: Path, environ: Mapping[str, str] | None = None) -> None:
         self._stderr = stderr
-        self._process = spawn(["run", str(config)], stderr)
+        self._process = spawn(["run", str(config)], stderr, environ=environ)
 
     @property
     def pid(self) -> int:

@@ -136,11 +136,11 @@ class Stage:
         path.write_text(json.dumps(merged(self.config, changes or {}), indent=2))
         return path
 
-    def start(self, changes: Mapping[str, Any] | None = None) -> Daemon:
-        """Start a daemon with these changes of the config."""
+    def start(self, changes: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Daemon:
+        """Start a daemon with these changes of the config, and these variables beside the usual ones."""
         name = f"daemon-{len(self.daemons)}"
         config = self.write(merged({"kafka": {"client_id": name}}, changes or {}))
-        daemon = Daemon(config, self._folder / f"{name}.log")
+        daemon = Daemon(config, self._folder / f"{name}.log", environ)
         self.daemons.append(daemon)
         return daemon
 
@@ -196,6 +196,10 @@ class Stage:
             self._taken.append(place)
             self._safe.add(place)
         return self._taken
+
+    def vanished(self) -> list[Place]:
+        """The record of each event that the service acknowledged though its bus was gone: nobody else can know."""
+        return [self._written[sha256(event.detail.encode()).digest()] for event in self.bus.vanished]
 
     def missing(self, records: Iterable[Record]) -> list[str]:
         """The records that the bus never took."""
@@ -286,6 +290,7 @@ class Stage:
         if self._producing:
             return
         self.taken()
+        self._safe.update(self.vanished())
         if any(self._unsafe(committed)):
             self._safe |= {_origin(letter) for letter in await self.buried()}
         self.violations += [f"{place.tp}@{place.offset} is committed and lost" for place in self._unsafe(committed)]
@@ -307,9 +312,14 @@ def _origin(letter: Record) -> Place:
 
 
 @asynccontextmanager
-async def stage(kafka: Kafka, folder: Path, *, partitions: int = 1) -> AsyncIterator[Stage]:
-    """A stage for the length of a test. At its end no daemon runs, the promise held, and no log says too much."""
-    async with EventBridge([BUS]) as bus:
+async def stage(
+    kafka: Kafka, folder: Path, *, partitions: int = 1, service: EventBridge | None = None
+) -> AsyncIterator[Stage]:
+    """A stage for the length of a test. At its end no daemon runs, the promise held, and no log says too much.
+
+    `service` is a simulated one with ways of its own, if the test has such.
+    """
+    async with service or EventBridge([BUS]) as bus:
         here = Stage(kafka, bus, folder, partitions)
         try:
             async with asyncio.TaskGroup() as group:

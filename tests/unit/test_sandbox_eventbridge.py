@@ -1,5 +1,6 @@
 """The EventBridge simulator: wire, limits and words as AWS has them, and its script over HTTP."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from connector.sandbox import faults
 from connector.sandbox.eventbridge import EventBridge
+from tests.kafka.process import seen
 
 SIGNED = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=AK/20260102/eu-west-1/events/aws4_request, "
@@ -209,3 +211,21 @@ async def test_faults_of_a_kind_are_cleared_over_http(sandbox: EventBridge, http
         assert answer.status == 204
     assert (await put(http, sandbox, ENTRY))[1]["__type"] == "ThrottlingException"
     assert (await put(http, sandbox, ENTRY))[0] == 200
+
+
+async def test_a_request_that_was_taken_and_not_answered_is_remembered_as_such(
+    sandbox: EventBridge, http: aiohttp.ClientSession
+) -> None:
+    sandbox.faults.add(faults.throttle(), faults.cut(accepted=True))
+    assert (await put(http, sandbox, ENTRY))[0] == 400
+    with pytest.raises(aiohttp.ClientError):
+        await put(http, sandbox, ENTRY)
+    sandbox.faults.add(faults.slow(60))
+    gives_up = asyncio.create_task(put(http, sandbox, ENTRY))
+    await seen(lambda: len(sandbox.accepted) == 2, what="the entry is taken")
+    gives_up.cancel()
+    await asyncio.wait([gives_up])
+    assert (await put(http, sandbox, ENTRY))[0] == 200
+    taken = {event.request for event in sandbox.accepted}
+    assert len(taken) == 3
+    assert sandbox.unanswered == taken - {max(taken)}
