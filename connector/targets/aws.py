@@ -8,6 +8,7 @@ owns them. A call that ends without a reply may have been accepted, so it is nev
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
 import aioboto3
+import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession, get_session
 from botocore.credentials import CredentialProvider
 from botocore.exceptions import (
@@ -29,10 +32,12 @@ from botocore.exceptions import (
     MissingDependencyException,
     NoCredentialsError,
     ParamValidationError,
+    SSLError,
 )
 from botocore.handlers import (  # type: ignore[attr-defined]  # the stubs leave it out
     enable_millisecond_timestamp_precision,
 )
+from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -52,6 +57,10 @@ UNKNOWN_TRIES: Final = 5
 
 CULPRIT: Final = frozenset({"ParamValidationError", "ValidationError", "ValidationException"})
 """The call is refused because of an entry that the reply does not name. So is any reply of status 413."""
+
+UNTRUSTED: Final = "CertificateError"
+"""Our word for a server whose certificate is of no authority that we trust, has ended, or names another host. Nothing
+was sent to it, and it takes a person to mend it."""
 
 OVERRIDES: Final = {"retry": Verdict.RETRY, "reject": Verdict.REJECTED, "hold": Verdict.HOLD}
 """The words of `codes` in a target's settings."""
@@ -114,6 +123,7 @@ CODES: Final[Mapping[str, Verdict]] = {
             "AccessDenied",
             "AccessDeniedException",
             "AuthFailure",
+            UNTRUSTED,
             "CredentialRetrievalError",
             "ExpiredToken",
             "ExpiredTokenException",
@@ -177,6 +187,11 @@ class AwsSettings(TargetSettings):
     )
     external_id: str | None = Field(
         None, min_length=2, max_length=1224, description="What the role's trust policy asks for, with role_arn"
+    )
+    ca: str | None = Field(
+        None,
+        min_length=1,
+        description="File of the certificate authority (PEM); that of AWS_CA_BUNDLE, or the SDK's own, by default",
     )
     transport: Literal["lean", "sdk"] = Field(
         "lean",
@@ -266,8 +281,37 @@ def session(settings: AwsSettings) -> aioboto3.Session:
     return aioboto3.Session(botocore_session=core)
 
 
+class Checked(AIOHTTPSession):
+    """Connections of aiobotocore that look at whom they talk to.
+
+    Its own take any host that shows any certificate of a trusted authority, and behind a proxy any certificate at all
+    (aiobotocore 2.25): it builds the context as botocore does for urllib3, which looks at host names itself, and hands
+    it to aiohttp, which does not.
+    """
+
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
+        own: Any = self  # the stubs leave out what is private
+        context: ssl.SSLContext = own._get_ssl_context()
+        context.check_hostname = True
+        if own._cert_file:
+            context.load_cert_chain(own._cert_file, own._key_file)
+        context.load_verify_locations(get_cert_path(own._verify or True))
+        return aiohttp.TCPConnector(limit=own._max_pool_connections, ssl=context, **own._connector_args)
+
+
+class Core(AioSession):
+    """A session all of whose clients are `Checked`: those that fetch credentials (roles, web identities) too."""
+
+    def create_client(self, *args: Any, config: Any = None, **keys: Any) -> Any:
+        """A client, as aiobotocore makes it."""
+        config = AioConfig() if config is None else config
+        config.http_session_cls = Checked
+        make: Any = super().create_client
+        return make(*args, config=config, **keys)
+
+
 def _core(settings: AwsSettings) -> AioSession:
-    core = get_session()
+    core = Core()
     # botocore itself reads AWS_DEFAULT_REGION alone; AWS's other SDKs, and what runs pods and tasks, say AWS_REGION.
     core.session_var_map["region"] = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
     for name, value in (("profile", settings.profile), ("region", settings.region)):
@@ -315,6 +359,7 @@ def _config(timeout: float, connections: int) -> AioConfig:
         connect_timeout=min(timeout, CONNECT_TIMEOUT),
         read_timeout=timeout + 1,  # the deadline around the call is the one that counts
         max_pool_connections=connections,
+        http_session_cls=Checked,
     )
 
 
@@ -378,6 +423,8 @@ class Service:
         """Make one attempt at one operation (botocore's name of it, `put_events`) and read what came of it."""
         if self._closed:
             raise RuntimeError(f"{self._name}.{operation} called outside of `async with`")
+        if self._line is None and self._settings.ca is not None and (reason := unreadable(self._settings.ca)):
+            return Refusal(UNTRUSTED, reason)
         line = None
         try:
             async with asyncio.timeout(self._settings.request_timeout):
@@ -435,6 +482,7 @@ class Service:
             session.client(
                 self._name,
                 endpoint_url=self._settings.endpoint_url,
+                verify=self._settings.ca,
                 config=_config(self._settings.request_timeout, connections),
             )
         )
@@ -444,6 +492,15 @@ class Service:
         if self._settings.transport == "lean":
             lean = Lean(self._name, client, await session.get_credentials())
         return _Line(client, stack, lean)
+
+
+def unreadable(ca: str | None) -> str:
+    """Why a file of certificate authorities is of no use; empty where it is."""
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:  # what is no certificate is one, too
+        return tidy(f"ca {ca}: {error.strerror or error}")
+    return ""
 
 
 def tidy(message: str) -> str:
@@ -495,6 +552,8 @@ def _failure(error: BotoCoreError) -> Refusal:
         return Refusal(code, "the request does not have the types of the API")
     if isinstance(error, MissingDependencyException):
         return Refusal(code, crt_missing(lambda _: None))
+    if isinstance(error, SSLError) and isinstance(error.kwargs.get("error"), ssl.SSLCertVerificationError):
+        code = UNTRUSTED
     return Refusal(code, tidy(str(error)))
 
 

@@ -117,6 +117,7 @@ class Fiddler:
             settings.token.get_secret_value(),
             timeout=settings.request_timeout,
             connections=settings.max_in_flight + 1,  # one more for the preflight
+            ca=settings.ca,
         )
         self._models = Models(self._api, clock, settings.schema_refresh)
         self._files: Files = FilesV2(self._api, settings.organization) if settings.organization else FilesV3(self._api)
@@ -627,6 +628,7 @@ def _with(credentials: Credentials | None, sessions: aws.Sessions) -> aws.Sessio
         credentials.aws_secret_access_key.get_secret_value(),
         token.get_secret_value() if token is not None else None,
         region_name=settings.region,
+        botocore_session=aws.Core(),
     )
 
 
@@ -635,6 +637,7 @@ def _s3_settings(settings: FiddlerSettings) -> AwsSettings:
         type="s3",
         region=settings.s3_region,
         endpoint_url=settings.s3_endpoint_url,
+        ca=None,
         request_timeout=settings.request_timeout,
         max_in_flight=settings.max_in_flight,
     )

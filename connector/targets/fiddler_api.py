@@ -6,6 +6,7 @@ guidelines; fiddler-client 3.14.1, schemas/response.py). No retries here: the la
 
 import asyncio
 import platform
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,7 +18,7 @@ import orjson
 
 from connector.model import Verdict
 from connector.targets import trace
-from connector.targets.aws import CONNECT_TIMEOUT, Refusal, Reply, retry_after, tidy
+from connector.targets.aws import CONNECT_TIMEOUT, UNTRUSTED, Refusal, Reply, retry_after, tidy, unreadable
 from connector.targets.fiddler_rows import Destination, Model, is_uuid
 
 CULPRIT: Final = frozenset({400, 413, 422})
@@ -37,6 +38,8 @@ Body: TypeAlias = Callable[[], Any]
 def verdict(refusal: Refusal) -> Verdict:
     """Say what a refused request means, by its status; what nobody knows is HOLD."""
     status = refusal.status
+    if refusal.code == UNTRUSTED:
+        return Verdict.HOLD
     if status == 0 or 200 <= status < 300 or status in (408, 429) or (status >= 500 and status != 501):
         return Verdict.RETRY
     return Verdict.REJECTED if status in CULPRIT else Verdict.HOLD
@@ -57,7 +60,10 @@ class Api:
     `call` answers with a value whatever happens on the way, within `timeout` seconds; only cancellation passes through.
     """
 
-    def __init__(self, url: str, token: str, *, timeout: float, connections: int) -> None:
+    def __init__(self, url: str, token: str, *, timeout: float, connections: int, ca: str | None = None) -> None:
+        """`timeout` in seconds; `ca` is the file of the authority to trust, those of the system by default."""
+        self._ca = ca
+        self._unusable: Refusal | None = None
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._connections = connections
@@ -69,10 +75,16 @@ class Api:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the pool of connections; nothing is sent."""
+        """Open the pool of connections; nothing is sent. With a `ca` that cannot be read every call is refused."""
+        context: ssl.SSLContext | bool = True
+        if self._ca is not None:
+            if reason := unreadable(self._ca):
+                self._unusable = Refusal(UNTRUSTED, reason)
+            else:
+                context = ssl.create_default_context(cafile=self._ca)
         self._session = aiohttp.ClientSession(
             headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=self._connections),
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -98,6 +110,8 @@ class Api:
         """Make one request. `body` gives bytes, or a form, whose content type is its own (`content_type` None)."""
         if self._session is None:
             raise RuntimeError(f"{method} {path} called outside of `async with`")
+        if self._unusable is not None:
+            return self._unusable
         headers = dict(trace.outgoing())
         if body is not None and content_type is not None:
             headers["Content-Type"] = content_type
@@ -117,7 +131,8 @@ class Api:
         except TimeoutError:
             return Refusal("Timeout", f"no reply within {self._timeout:g} s; Fiddler may have taken the request")
         except (aiohttp.ClientError, OSError) as error:
-            return Refusal(type(error).__name__, tidy(str(error)))
+            untrusted = isinstance(error, ssl.SSLCertVerificationError)
+            return Refusal(UNTRUSTED if untrusted else type(error).__name__, tidy(str(error)))
 
 
 def _read(status: int, headers: Mapping[str, str], text: bytes) -> Reply | Refusal:

@@ -83,6 +83,11 @@ class FiddlerSettings(TargetSettings):
         pattern=r"^https?://[^\s/@?#]+/?$", description="Address of Fiddler, for example https://acme.fiddler.ai"
     )
     token: SecretStr = Field(description="API key; best as !file PATH")
+    ca: str | None = Field(
+        None,
+        min_length=1,
+        description="File of the certificate authority (PEM); that of SSL_CERT_FILE, or the system's, by default",
+    )
     api: Literal["v3", "v2"] = Field("v3", description="Version of the API; v2 is for servers before 24.4")
     organization: _Text | None = Field(None, description="Organization of the token; for api: v2, which needs it")
     publish: Literal["event", "batch"] = Field(

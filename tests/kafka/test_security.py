@@ -25,6 +25,7 @@ from tests.kafka.cluster import SECONDS, Cluster, Kafka
 from tests.kafka.identity import AUDIENCE, CLIENT, ISSUER, Provider
 from tests.kafka.process import Daemon, seen
 from tests.kafka.stage import Stage, orders, stage
+from tests.tunnel import tunnel
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
@@ -198,42 +199,11 @@ async def test_every_kind_of_auth_consumes_buries_and_commits_on_a_real_listener
             group.create_task(gets_in(secured, way, tmp_path / way.name), name=way.name)
 
 
-class Knocks:
-    """Counts the connections that go through it to the broker, so that a test knows how often one was tried."""
-
-    def __init__(self, port: int) -> None:
-        self.count = 0
-        self._port = port
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.count += 1
-        try:
-            inner, outer = await asyncio.open_connection("127.0.0.1", self._port)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_pumped(reader, outer))
-                group.create_task(_pumped(inner, writer))
-        except* OSError:
-            pass
-        finally:
-            writer.close()
-
-
-async def _pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
-
-
 async def stays_out(here: Secured, way: Way, folder: Path) -> None:
     """A daemon on this way says why once, is not ready, takes nothing, and goes on trying."""
-    knocks = Knocks(int(here.doors[way.door].rpartition(":")[2]))
-    async with played(here, folder) as on, await asyncio.start_server(knocks, "127.0.0.1", 0) as door:
-        port = door.sockets[0].getsockname()[1]
-        config = changes(here._replace(doors={way.door: f"{way.host}:{port}"}), way)
-        daemon = on.start(config)
+    to = int(here.doors[way.door].rpartition(":")[2])
+    async with played(here, folder) as on, tunnel(to) as knocks:
+        daemon = on.start(changes(here._replace(doors={way.door: f"{way.host}:{knocks.port}"}), way))
         await on.produce(3)
         await daemon.says("kafka trouble")
         if way.name != "oauthbearer" and way.name != "another provider":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import Any
 
 import aioboto3
@@ -158,6 +159,7 @@ async def test_a_silent_service_is_given_up_at_the_deadline() -> None:
     [
         (ConnectTimeoutError(endpoint_url="u", error="e"), "ConnectTimeoutError", Verdict.RETRY),
         (SSLError(endpoint_url="u", error=OSError()), "SSLError", Verdict.RETRY),
+        (SSLError(endpoint_url="u", error=SSLCertVerificationError()), "CertificateError", Verdict.HOLD),
         (ProxyConnectionError(proxy_url="u", error="e"), "ProxyConnectionError", Verdict.RETRY),
         (NoCredentialsError(), "NoCredentialsError", Verdict.HOLD),
         (CredentialRetrievalError(provider="p", error_msg="m"), "CredentialRetrievalError", Verdict.HOLD),
