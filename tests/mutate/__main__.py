@@ -5,8 +5,8 @@
 A mutant is killed when its module's tests fail, or take five times as long as on the real module. Each runs in a forked
 process that has every library loaded but imports ours anew, the mutated module in place of the real one. A survivor
 counts as one, whatever is said for it; harmless.txt says why it does no harm, in lines of `module.name  # reason`.
-The exit code is 1 when a module is below the bar or has no score, because its tests fail on the real module, and when
-time runs out.
+The exit code is 1 when a module is below the bar or has no score, because its tests fail on the real module, when
+nothing is said for a survivor, and when time runs out.
 """
 
 import argparse
@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = True
             continue
         print("\n".join(report(result, known, not given.only)), flush=True)
-        failed = failed or result.score < given.at_least or result.left > 0
+        unexplained = any(f"{module}.{name}" not in known for name in result.alive)
+        failed = failed or result.score < given.at_least or result.left > 0 or unexplained
     return 1 if failed else 0
 
 

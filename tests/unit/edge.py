@@ -138,6 +138,7 @@ class Script:
         self.stored: dict[TopicPartition, int] = {}
         self.marks: dict[TopicPartition, str] = {}  # what stands beside these offsets
         self.ids: dict[str, str] = {}  # what the topics are, for whoever asks
+        self.waited: list[float] = []  # seconds of each wait for what they are
         self.ends: dict[TopicPartition, tuple[int, int]] = {}
         self.cluster: Any = None
         self.batch: list[Message] = []
@@ -258,7 +259,15 @@ class Script:
                 answers[topic].set_result(self.ids.get(topic, ""))
             return answers
 
-        return TopicIds(ask)
+        waited = self.waited
+
+        class Ids(TopicIds):
+            def settle(self, wait: float = 0.0) -> None:
+                if wait:
+                    waited.append(wait)
+                super().settle(wait)
+
+        return Ids(ask)
 
     def consume(self, num_messages: int, timeout: float) -> list[Message]:
         self.calls.append(("consume", num_messages))

@@ -26,6 +26,15 @@ def test_a_batch_closes_when_its_last_entry_arrives() -> None:
     assert batcher.deadline is None
 
 
+def test_it_is_empty_while_no_batch_is_open() -> None:
+    batcher = Batcher(LIMITS, 1.0)
+    seen = [batcher.is_empty]
+    batcher.add(entry(), 0.0)
+    seen.append(batcher.is_empty)
+    batcher.flush()
+    assert [*seen, batcher.is_empty] == [True, False, True]
+
+
 def test_an_entry_that_does_not_fit_starts_the_next_batch() -> None:
     batcher = Batcher(LIMITS, 1.0)
     small, large = entry(60), entry(41)

@@ -909,10 +909,28 @@ async def test_an_offset_that_was_committed_of_another_topic_of_the_name_is_not_
     assert [at.offset for places in edge.script.said("assign") for at in places] == [-1001, *([3] if again else [])]
 
 
-async def test_where_a_reset_is_an_error_an_offset_of_another_topic_of_the_name_holds(make: Make) -> None:
+async def test_an_assignment_waits_to_hear_what_its_topics_are_only_where_an_offset_says_what_they_were(
+    make: Make,
+) -> None:
+    clock = Clock()
+    edge = make(clock=clock)
+    edge.script.stored, edge.script.marks = {A: 20, B: -1001}, {A: "", B: "topic=here/first"}
+    until: list[float | None] = []
+    edge.script.during_committed = lambda: until.append(edge.consumer.callback_until)
+    await edge.begin(A, B)
+    assert edge.script.waited == []
+    assert until == [1011.0]  # two questions of five seconds at most, and one more
+    edge.script.marks = {A: "topic=here/first"}
+    await edge.script.revoke(A)
+    await edge.more(A)
+    assert edge.script.waited == [5.0]
+
+
+@pytest.mark.parametrize("offset", [0, 20])
+async def test_where_a_reset_is_an_error_an_offset_of_another_topic_of_the_name_holds(make: Make, offset: int) -> None:
     edge = make(auto_offset_reset="error")
     edge.script.ids["t"] = "here/second"
-    edge.script.stored[A], edge.script.marks[A] = 20, "topic=here/first"
+    edge.script.stored[A], edge.script.marks[A] = offset, "topic=here/first"
     await edge.begin(A)
     assert (await edge.loop.hears("trouble"))[0] == "TOPIC_MADE_ANEW t[0]"
     assert len(edge.script.said("assign")) == 1
@@ -1233,6 +1251,19 @@ async def test_a_reload_that_leaves_nothing_to_read_unsubscribes_and_what_comes_
     assert edge.script.said("subscribe")[1:] == [["other", "t"]]
     await edge.more(A)
     assert edge.script.said("assign")[-1][0].offset == -1001
+
+
+async def test_what_one_reload_took_away_and_the_next_one_gives_back_is_subscribed_again(make: Make) -> None:
+    edge = make()
+    edge.script.cluster = cluster(t=1)
+    await edge.begin(A)
+    edge.consumer.read(["^none"])
+    await edge.loop.hears("trouble")
+    await edge.script.turns()
+    edge.consumer.read(["t"])
+    await edge.loop.hears("recovered")
+    await edge.script.turns()
+    assert edge.script.said("subscribe") == [["t"], ["t"]]
 
 
 async def test_topics_that_are_gone_from_the_cluster_stay_subscribed(make: Make) -> None:

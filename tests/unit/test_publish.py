@@ -25,6 +25,7 @@ from connector.model import (
 )
 from connector.publish import Lane, Pace
 from tests.flow.virtual import run
+from tests.flow.world import FakeSettings
 
 TP = TopicPartition("orders", 0)
 OTHER = TopicPartition("orders", 1)
@@ -719,6 +720,46 @@ def test_a_destination_that_cannot_be_seen_is_sent_to_sent_to_all_the_same() -> 
     run(scene())
 
 
+def test_a_lane_tells_when_it_last_asked_for_its_destination() -> None:
+    async def scene() -> None:
+        service = Service(all_ok)
+        service.asking = 5.0
+        async with Running(service, Pace(preflight_interval=60.0)) as desk:
+            assert (desk.lane.preflight, desk.lane.preflight_at) == (None, 0.0)
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(6)
+            assert desk.lane.preflight_at - began == pytest.approx(5, abs=0.01)
+
+    run(scene())
+
+
+def test_calls_that_bring_nothing_are_told_with_the_last_answer_and_since_when_until_one_gets_through() -> None:
+    async def scene() -> None:
+        later = Ack(Verdict.RETRY, "Unavailable")
+        pace = Pace(linger=0.0, retry_initial=1.0, retry_max=1.0)
+        async with Running(Service(answering([RETRY], [later])), pace, random=Highest()) as desk:
+            told = [desk.lane.failing]
+            began = asyncio.get_running_loop().time()
+            desk.offer(1)
+            for _ in range(2):
+                await asyncio.sleep(1)
+                told.append(desk.lane.failing)
+            assert [failing and failing.ack for failing in told] == [None, RETRY, later]
+            assert [round(failing.since - began, 3) for failing in told if failing is not None] == [0.01, 0.01]
+            await asyncio.sleep(1)
+            assert desk.settled == [1]
+            assert desk.lane.failing is None
+
+    run(scene())
+
+
+def test_a_targets_settings_are_the_pace_of_its_lane() -> None:
+    plain = {"type": "fake", "batch": {"linger": "3s"}, "preflight_interval": "7s", "max_in_flight": 2}
+    assert Pace.of(FakeSettings.model_validate(plain)).calls_per_second is None
+    pace = Pace.of(FakeSettings.model_validate({**plain, "rate_limit": {"calls": "5/s"}}))
+    assert (pace.linger, pace.preflight_interval, pace.max_in_flight, pace.calls_per_second) == (3.0, 7.0, 2, 5.0)
+
+
 def test_the_token_bucket_bounds_the_calls_of_a_second() -> None:
     async def scene() -> None:
         service = Service(all_ok, entries=1)
@@ -1175,12 +1216,29 @@ def test_a_stopped_route_sends_nothing_and_goes_on_in_the_order_of_its_offsets()
             await asyncio.sleep(10)
             assert desk.service.sent == []
             desk.lane.start_route("r")
+            assert (desk.lane.waiting, desk.lane.set_aside) == (3, 0)
             await asyncio.sleep(0.02)
             assert desk.service.sent == [(1, 2, 3)]
             assert desk.lane.set_aside == 0
             desk.offer(4)
             await asyncio.sleep(0.02)
             assert desk.settled == [1, 2, 3, 4]
+
+    run(scene())
+
+
+def test_what_a_stopped_route_kept_back_is_gone_with_its_partition() -> None:
+    async def scene() -> None:
+        async with Running(Service(all_ok), Pace(linger=0.0)) as desk:
+            desk.lane.stop_route("r")
+            desk.offer(1)
+            desk.offer(2, tp=OTHER)
+            await asyncio.sleep(1)
+            assert desk.lane.set_aside == desk.lane.waiting == 2
+            desk.lane.drop([TP])
+            assert desk.lane.set_aside == desk.lane.waiting == 1
+            assert desk.lane.has("r")
+            assert not desk.lane.has("other")
 
     run(scene())
 
@@ -1277,5 +1335,82 @@ def test_a_recall_takes_back_what_is_not_on_the_wire_and_what_stays_keeps_its_ke
             assert desk.settled == [1, 2]
             assert sorted(entry.event.record.offset for entry in desk.lane.recall()) == [6, 7]
             assert not any(desk.lane.has(entry.event.route) for entry in behind)
+
+    run(scene())
+
+
+def test_a_recall_takes_back_what_stands_in_an_open_batch_and_what_is_ready_and_leaves_nothing_of_it() -> None:
+    async def scene() -> None:
+        service = Service(all_ok, seconds=10.0, entries=2)
+        async with Running(service, Pace(linger=60.0, max_in_flight=1)) as desk:
+            for offset in range(1, 6):
+                desk.offer(offset)
+            await asyncio.sleep(1)
+            assert (service.sent, desk.lane.waiting) == ([(1, 2)], 3)  # a full batch is ready, the next one is open
+            assert sorted(entry.event.record.offset for entry in desk.lane.recall()) == [3, 4, 5]
+            assert (desk.lane.waiting, desk.lane.open_entries) == (0, 2)
+
+    run(scene())
+
+
+def test_a_recall_takes_back_what_a_hold_sent_back() -> None:
+    async def scene() -> None:
+        async with Running(Service(lambda batch, call: [HOLD] * len(batch)), Pace(linger=0.0)) as desk:
+            desk.offer(1)
+            await asyncio.sleep(0.5)
+            assert (desk.held(), desk.lane.waiting) == ("AccessDenied", 1)
+            assert [entry.event.record.offset for entry in desk.lane.recall()] == [1]
+            assert (desk.lane.waiting, desk.lane.open_entries) == (0, 0)
+
+    run(scene())
+
+
+def test_a_key_of_which_all_was_recalled_is_free() -> None:
+    async def scene() -> None:
+        async with Running(Service(all_ok), Pace(linger=60.0, order="key")) as desk:
+            desk.offer(1, key=b"a")
+            assert len(desk.lane.recall()) == 1
+            desk.offer(2, key=b"a")
+            assert desk.lane.waiting == 1  # in the open batch, not behind its key
+
+    run(scene())
+
+
+def test_a_lane_that_follows_another_knows_what_was_sent_and_keeps_stopped_routes_stopped() -> None:
+    async def scene() -> None:
+        async with Running(Service(all_ok), Pace(linger=0.0)) as old, Running(Service(all_ok), Pace(linger=0.0)) as new:
+            old.offer(5)
+            await asyncio.sleep(1)
+            old.lane.stop_route("r")
+            new.lane.follow(old.lane)
+            assert (new.lane.high(TP), new.lane.high(OTHER)) == (5, -1)
+            new.offer(6)
+            await asyncio.sleep(1)
+            assert (new.service.sent, new.lane.waiting_of("r")) == ([], 1)
+
+    run(scene())
+
+
+def test_the_next_try_is_when_the_first_entry_that_was_asked_to_wait_is_due() -> None:
+    async def scene() -> None:
+        slow = Ack(Verdict.RETRY, "Throttled", retry_after=45.0)
+        async with Running(Service(answering([OK, slow])), Pace(linger=0.0)) as desk:
+            began = asyncio.get_running_loop().time()
+            desk.offer(1)
+            desk.offer(2)
+            await asyncio.sleep(1)
+            assert desk.lane.next_try_at - began == pytest.approx(45.01)
+
+    run(scene())
+
+
+def test_the_lowest_is_the_oldest_record_that_is_not_settled() -> None:
+    async def scene() -> None:
+        async with Running(Service(all_ok), Pace(linger=60.0)) as desk:
+            assert desk.lane.lowest() is None
+            second, first = desk.offer(2), desk.offer(1)
+            assert desk.lane.lowest() == first.event.record
+            desk.lane.settle(first)
+            assert desk.lane.lowest() == second.event.record
 
     run(scene())
