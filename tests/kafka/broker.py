@@ -197,10 +197,10 @@ def running(home: Path, listeners: Sequence[Listener] = (), jvm: Sequence[str] =
         properties = home / f"server-{attempt}.properties"
         properties.write_text(_properties(port, controller, data, listeners, doors))
         with log.open("wb") as out:
-            _format(classpath, properties, out.fileno())
-            process = _spawn([*_jvm(classpath), *jvm, "kafka.Kafka", str(properties)], out.fileno())
+            format_data(classpath, properties, out.fileno(), "--standalone")
+            process = spawn([*java_command(classpath), *jvm, "kafka.Kafka", str(properties)], out.fileno())
         try:
-            if _answers(f"127.0.0.1:{port}", process):
+            if answers(f"127.0.0.1:{port}", process):
                 yield Broker(f"127.0.0.1:{port}", process, doors)
                 return
         finally:
@@ -253,18 +253,23 @@ def _properties(port: int, controller: int, data: Path, listeners: Sequence[List
     return "".join(f"{name}={value}\n" for name, value in {**SETTINGS, **places, **own}.items())
 
 
-def _jvm(classpath: str) -> list[str]:
+def java_command(classpath: str) -> list[str]:
+    """The command that runs a class of the broker's jars."""
     command = java()
     if command is None:
         raise BrokerFailed(missing())
     return [command, *JVM, "-cp", classpath]
 
 
-def _format(classpath: str, properties: Path, out: int) -> None:
+def cluster_id() -> str:
+    """A new one, as Kafka writes them."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+
+
+def format_data(classpath: str, properties: Path, out: int, *options: str, cluster: str = "") -> None:
     """KRaft wants its data folder formatted with a cluster id before the first start."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    command = [*_jvm(classpath), "kafka.tools.StorageTool", "format", "--standalone"]
-    command += [f"--cluster-id={cluster}", f"--config={properties}"]
+    command = [*java_command(classpath), "kafka.tools.StorageTool", "format", *options]
+    command += [f"--cluster-id={cluster or cluster_id()}", f"--config={properties}"]
     try:
         code = subprocess.run(command, stdout=out, stderr=out, timeout=FORMAT_SECONDS, check=False).returncode
     except subprocess.TimeoutExpired:
@@ -273,13 +278,13 @@ def _format(classpath: str, properties: Path, out: int) -> None:
         raise BrokerFailed(f"Kafka's data folder could not be formatted (exit {code})")
 
 
-def _spawn(command: list[str], out: int) -> subprocess.Popen[bytes]:
+def spawn(command: list[str], out: int) -> subprocess.Popen[bytes]:
     """Start a process that also ends when this one is killed hard, where the system can promise that (Linux)."""
     leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     return subprocess.Popen([*leash, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
-def _answers(bootstrap: str, process: subprocess.Popen[bytes]) -> bool:
+def answers(bootstrap: str, process: subprocess.Popen[bytes]) -> bool:
     """Whether the broker answers before the deadline; asking it is also the waiting."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
     deadline = time.monotonic() + START_SECONDS

@@ -32,12 +32,24 @@ _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, Kaf
 class Cluster:
     """A cluster that answers, with the clients that all tests share.
 
-    `broker` is the process that the tests started, None for a cluster that was given by name.
+    `broker` is the process that the tests started, None for a cluster that was given by name or outlives the topics of
+    a test. `entrance` is where daemons ask for it, which may be behind proxies; `replication` is that of every topic.
     """
 
-    def __init__(self, bootstrap: str, broker: Broker | None = None) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        broker: Broker | None = None,
+        *,
+        entrance: str = "",
+        replication: int = 1,
+        session_ms: int = 6000,  # a broker's default minimum
+    ) -> None:
         self.bootstrap = bootstrap
         self.broker = broker
+        self.entrance = entrance or bootstrap
+        self.replication = replication
+        self._session_ms = session_ms
         self.admin = AdminClient(self.conf())
         self.producer = Producer(self.conf(**{"acks": "all", "linger.ms": 5, "enable.idempotence": True}))
 
@@ -47,8 +59,8 @@ class Cluster:
 
     @property
     def session_ms(self) -> int:
-        """The shortest group session that the cluster grants: a broker's default minimum is 6 s, ours is lower."""
-        return 1000 if self.broker else 6000
+        """The shortest group session that the cluster grants; a broker of ours grants a shorter one than is usual."""
+        return 1000 if self.broker else self._session_ms
 
     def reachable(self) -> bool:
         """Whether a broker answers within the deadline."""
@@ -86,7 +98,8 @@ class Kafka:
     def create(self, topic: str, partitions: int = 1, **config: str | float) -> None:
         """Make a topic of exactly this name; used by itself to make a deleted one anew."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
-        _done(self.cluster.admin.create_topics([NewTopic(topic, partitions, 1, config=settings)]).values())
+        new = NewTopic(topic, partitions, self.cluster.replication, config=settings)
+        _done(self.cluster.admin.create_topics([new]).values())
 
     def delete(self, topic: str) -> None:
         """Delete a topic and wait until the cluster's metadata no longer has it."""

@@ -29,7 +29,14 @@ _LOADING: Final = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+    KafkaError._ALL_BROKERS_DOWN,
 )
+"""The coordinator is on its way, or the broker that was is gone: ask again."""
 
 LOOK: Final = 0.15
 """Seconds between two looks at the commits."""
@@ -77,7 +84,7 @@ class Stage:
         self.dead = kafka.topic()
         self._partitions = partitions
         # Not the admin client: it brings the whole process down while a fresh broker still makes its offsets topic.
-        self._asker = kafka.consumer()
+        self._asker = kafka.consumer(socket_timeout_ms=10_000)
         self.daemons: list[Daemon] = []
         self.violations: list[str] = []
         self._folder = folder
@@ -97,7 +104,7 @@ class Stage:
         return {
             "version": 1,
             "kafka": {
-                "bootstrap_servers": self.kafka.cluster.bootstrap,
+                "bootstrap_servers": self.kafka.cluster.entrance,
                 "group_id": self.kafka.group,
                 "properties": {"fetch.wait.max.ms": "100", "reconnect.backoff.max.ms": "500"},
             },
@@ -243,7 +250,7 @@ class Stage:
                     return []
                 raise
 
-        told = await eventually(answered, what="the broker says what is committed")
+        told = await eventually(answered, within=2 * SECONDS, what="the broker says what is committed")
         return {TopicPartition(place.topic, place.partition): place.offset for place in told if place.offset >= 0}
 
     async def until_committed(self, records: int, within: float = SECONDS) -> None:
@@ -263,6 +270,11 @@ class Stage:
             return {tp: offset for tp, offset in (await self.committed()).items() if offset} == wanted
 
         await eventually(at_end, within=within, what=f"the group has committed {wanted}")
+
+    async def at_risk(self) -> int:
+        """How many records the bus has and the group has not committed: so many come twice if nobody commits them."""
+        committed = await self.committed()
+        return sum(place.offset >= committed.get(place.tp, 0) for place in set(self.taken()))
 
     async def members(self) -> int:
         """How many members the group has."""
@@ -305,6 +317,14 @@ class Stage:
         return [place for place in places if place not in self._safe]
 
 
+def alone(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that a group of tasks brought, as the test raised it; the group where there are several."""
+    found: BaseException = failures
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        found = found.exceptions[0]
+    return found
+
+
 def _origin(letter: Record) -> Place:
     told = {name: (value or b"").decode() for name, value in letter.headers}
     tp = TopicPartition(told["__connect.errors.topic"], int(told["__connect.errors.partition"]))
@@ -327,9 +347,7 @@ async def stage(
                 yield here
                 here.over()
         except BaseExceptionGroup as failures:
-            if len(failures.exceptions) > 1:
-                raise
-            raise failures.exceptions[0] from None  # as the test raised it
+            raise alone(failures) from None
         finally:
             for daemon in here.daemons:
                 daemon.end()
