@@ -231,7 +231,7 @@ class App:
         self._parts: dict[str, frozenset[str]] = {}
         self._waiting: frozenset[str] = frozenset()  # topics that feed a stopped route, if others do not
         self._late: frozenset[str] = frozenset()  # topics that feed a route with a delay
-        self._assigned_at: dict[TopicPartition, float] = {}
+        self._assigned_at: dict[TopicPartition, float] = {}  # in the clock's seconds
         self.consumer: Consumer | None = None
 
     def lane(self, name: str, target: Target) -> Lane:
@@ -364,7 +364,7 @@ class App:
         if again := [tp for tp in tps if tp in self.assignment.shares]:
             self._let_go(again, "lost")  # the thread has given up a drain that is not over: nothing of it counts
         self.assignment.assign(epoch, tps)
-        self._assigned_at |= dict.fromkeys(tps, self.parts.wall())
+        self._assigned_at |= dict.fromkeys(tps, self.parts.clock())
         self.divide()
         self._metrics.rebalances.labels(kind="assigned").inc()
         self._log.info("assigned", partitions=[str(tp) for tp in tps])
@@ -638,10 +638,11 @@ class App:
         if not delay:
             lane.offer(entry)
             return
-        record = entry.event.record
-        since = max(record.timestamp_ms / 1000, self._assigned_at.get(record.tp, 0.0))
-        wait = since + delay - self.parts.wall()  # in a backlog too, what must go before it has so long to do so
-        lane.offer(entry, self.parts.clock() + wait if wait > 0 else 0.0)
+        record, now = entry.event.record, self.parts.clock()
+        age = self.parts.wall() - record.timestamp_ms / 1000
+        ours = now - self._assigned_at.get(record.tp, now)  # in a backlog too, what must go before it has time to do so
+        wait = delay - max(0.0, min(age, ours))  # a clock that is wrong, here or at the producer, adds nothing
+        lane.offer(entry, now + wait if wait > 0 else 0.0)
 
     def _fail(self, share: Share, failure: Failure, settle: Settle) -> None:
         """An event that could not be made: to the dead letters, or the partition stops before it."""

@@ -81,3 +81,20 @@ def test_a_delayed_record_that_comes_in_time_waits_from_its_own_timestamp() -> N
             assert await process == 0
 
     run(main())
+
+
+def test_a_record_whose_producers_clock_is_a_year_ahead_waits_no_longer_than_the_delay() -> None:
+    async def main() -> None:
+        route = {"name": "r", "topics": ["t1"], "targets": ["t"], "map": {"value": "${value}"}, "delay": "30s"}
+        world = World(config(routes=[route]))
+        world.broker.produce(EVENTS, b"1", ahead=365 * 86_400.0)
+        async with asyncio.TaskGroup() as group:
+            app, process = await world.start(group, EVENTS)
+            await asyncio.sleep(25)
+            assert world.targets["t"].took == []
+            await world.until(world.all_committed, within=60)
+            app.stop()
+            assert await process == 0
+        assert len(world.targets["t"].took) == 1
+
+    run(main())

@@ -112,7 +112,7 @@ async def live(world: World, weather: Weather, random: Random, group: asyncio.Ta
         for _ in range(random.randint(3, 12)):
             weather.change()
             write(world, random, random.randint(0, 60))
-            await asyncio.sleep(random.uniform(0.0, 3.0))
+            await asyncio.sleep(random.uniform(0.0, random.choice([0.3, 3.0])))
             owned = sorted(consumer.owned)
             missing = [tp for tp in PARTITIONS if tp not in consumer.owned]
             for route in ("one", "two", "three"):
@@ -124,8 +124,13 @@ async def live(world: World, weather: Weather, random: Random, group: asyncio.Ta
             if step < 0.25 and owned:
                 some = random.sample(owned, random.randint(1, len(owned)))
                 await consumer.revoke(some, within=random.choice([0.2, 5.0]))
+                if random.random() < 0.5:
+                    consumer.assign(some)  # at once: calls of the assignment before are still under way
             elif step < 0.35 and owned:
-                consumer.lose(random.sample(owned, random.randint(1, len(owned))))
+                some = random.sample(owned, random.randint(1, len(owned)))
+                consumer.lose(some)
+                if random.random() < 0.5:
+                    consumer.assign(some)
             elif step < 0.7 and missing:
                 consumer.assign(missing)
         if random.random() < 0.5:
@@ -142,6 +147,18 @@ async def settle_down(world: World, weather: Weather, group: asyncio.TaskGroup) 
     await world.until(world.all_committed, within=3600)
     app.stop()
     assert await process == 0
+
+
+def play(world: World, weather: Weather, seed: int) -> None:
+    """From the first record of a world to its last commit."""
+    random = Random(seed + 1)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            await live(world, weather, random, group)
+            await settle_down(world, weather, group)
+
+    run(main())
 
 
 def order_is_kept(world: World) -> None:
@@ -172,19 +189,24 @@ def order_is_kept(world: World) -> None:
 def test_no_commit_passes_an_unsettled_entry_whatever_happens(seed: int) -> None:
     print(f"seed {seed}: replay with CONNECTOR_WORLD={seed}")
     world, weather = build(seed)
-    random = Random(seed + 1)
-
-    async def main() -> None:
-        async with asyncio.TaskGroup() as group:
-            await live(world, weather, random, group)
-            await settle_down(world, weather, group)
-
-    run(main())
+    play(world, weather, seed)
     for tp in PARTITIONS:
         assert world.broker.committed.get(tp, 0) == world.broker.end(tp)
         for record in world.broker.logs[tp]:
             assert world.settled(record), f"{record} is nowhere"
     order_is_kept(world)
+
+
+def test_the_weather_has_acks_that_come_after_a_reassignment_and_crashes_between_an_ack_and_its_commit() -> None:
+    late = crashes = 0
+    for seed in range(6):
+        world, weather = build(seed)
+        play(world, weather, seed)
+        late += sum(target.late for target in (*world.targets.values(), world.dead))
+        crashes += world.crashes
+    print(f"{late} late acks, {crashes} crashes")
+    assert late > 5
+    assert crashes > 2
 
 
 def test_the_worlds_judge_sees_a_commit_past_an_unsettled_record() -> None:

@@ -49,6 +49,9 @@ class FakeSettings(TargetSettings):
 FAKE = Kind(FakeSettings, {"value": Leaf("json")}, lambda name, settings: FakeTarget(Random(0)))
 OK = Ack(Verdict.DELIVERED)
 
+EPOCH = 1_700_000_000.0
+"""What the wall clock of a world says when the loop's says 0, in seconds."""
+
 
 @dataclass
 class FakeTarget:
@@ -62,6 +65,8 @@ class FakeTarget:
     took: list[Event] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)  # of every entry that came, taken or not
     calls: list[tuple[str, ...]] = field(default_factory=list)
+    assigned: Callable[[Record], int | None] = lambda record: None  # the assignment that a record belongs to now
+    late: int = 0  # acks that came when the partition had gone and come back meanwhile
     early: float = 0.0  # how often it takes an entry before it answers, so that a crash leaves a duplicate
 
     def prepare(self, event: Event) -> Prepared:
@@ -73,6 +78,7 @@ class FakeTarget:
         self.bodies += [entry.body for entry in batch]
         self.calls.append(tuple(str(entry.event.record) for entry in batch))
         acks = [self.judge(entry.event) for entry in batch]
+        before = [self.assigned(entry.event.record) for entry in batch]
         taken = [entry.event for entry, ack in zip(batch, acks, strict=True) if ack.verdict is Verdict.DELIVERED]
         if self.random.random() < self.early:
             self.took += taken
@@ -80,6 +86,8 @@ class FakeTarget:
         else:
             await asyncio.sleep(self.pause())
             self.took += taken
+        now = [self.assigned(entry.event.record) for entry in batch]
+        self.late += sum(was != is_now is not None for was, is_now in zip(before, now, strict=True))
         return acks
 
     async def preflight(self) -> Preflight:
@@ -105,12 +113,16 @@ class FakeBroker:
         self.logs: dict[TopicPartition, list[Record]] = defaultdict(list)
         self.committed: dict[TopicPartition, int] = {}
         self.commits = 0
+        self.history: list[Mapping[TopicPartition, int]] = []
         self._settled = settled
 
-    def produce(self, tp: TopicPartition, value: bytes | None, key: bytes | None = None, gap: int = 0) -> Record:
+    def produce(
+        self, tp: TopicPartition, value: bytes | None, key: bytes | None = None, gap: int = 0, ahead: float = 0.0
+    ) -> Record:
+        """Write a record after a hole of `gap` offsets; `ahead`: seconds by which its producer's clock is wrong."""
         log = self.logs[tp]
         offset = (log[-1].offset + 1 if log else 0) + gap
-        record = Record(tp, offset, 1_700_000_000_000 + offset, key, value)
+        record = Record(tp, offset, int((EPOCH + ahead) * 1000) + offset, key, value)
         log.append(record)
         return record
 
@@ -125,6 +137,7 @@ class FakeBroker:
                     raise Violation(f"{offset} committed on {tp}, but nobody has {record}")
             self.committed[tp] = offset
             self.commits += 1
+        self.history.append(offsets)
 
 
 class FakeConsumer:
@@ -283,8 +296,12 @@ class World:
         self.schemas: Schemas | None = None
         self.targets = {name: FakeTarget(Random(seed + i)) for i, name in enumerate(settings.targets)}
         self.dead = FakeTarget(Random(seed))
+        for target in (*self.targets.values(), self.dead):
+            target.assigned = lambda record: self.consumer.owned.get(record.tp)
         self.broker = FakeBroker(self.settled)
         self.next: Loaded | Settings | None = None  # what a reload reads
+        self.crashes = 0  # between an ack and its commit
+        self.wall: Callable[[], float] | None = None  # the wall clock, else one that nobody sets
         self.skips: bytes | None = None  # the value that an explicit rule of the config lets go
         self.app: App
         self.consumer: FakeConsumer
@@ -323,7 +340,7 @@ class World:
             target=lambda name, settings: self.targets[name],
             dead_letters=lambda settings: self.dead,
             clock=loop.time,
-            wall=lambda: loop.time() + 1_700_000_000,
+            wall=self.wall or (lambda: EPOCH + loop.time()),
             random=Random(self.random.random()),
             read=self._read,
         )
@@ -349,6 +366,11 @@ class World:
 
     async def kill(self, process: "asyncio.Task[int]") -> None:
         """End a process as SIGKILL does: nothing is drained, nothing more is committed."""
+        self.crashes += any(
+            event.record.offset >= self.broker.committed.get(event.record.tp, 0)
+            for target in (*self.targets.values(), self.dead)
+            for event in target.took
+        )
         self.consumer.vanish()
         process.cancel()
         await asyncio.wait({process})
