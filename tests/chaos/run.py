@@ -136,13 +136,13 @@ class Run:
         return f"make chaos ARGS={shlex.quote(f'--chaos-seed {self.base_seed} -k {wanted}')}"
 
     @asynccontextmanager
-    async def stage(self, *, partitions: int = 1) -> AsyncIterator[Stage]:
-        """A stage whose daemons ask for the cluster through the proxies."""
+    async def stage(self, *, partitions: int = 1, topic: str = "") -> AsyncIterator[Stage]:
+        """A stage whose daemons ask for the cluster through the proxies; `topic` is one that the run made itself."""
         fronts = self.three.fronts.values() if self.three is not None else ()
         async with AsyncExitStack() as opened:
             wires = [await opened.enter_async_context(Proxy(behind, listen=front)) for front, behind in fronts]
             self.network = Network(wires)
-            yield await opened.enter_async_context(stage(self.kafka, self.folder, partitions=partitions))
+            yield await opened.enter_async_context(stage(self.kafka, self.folder, partitions=partitions, topic=topic))
 
     def struck(self, fault: str, n: int = 1) -> None:
         """Count a fault that has struck."""

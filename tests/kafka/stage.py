@@ -7,8 +7,10 @@ daemon itself, nor from the ids that it makes.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -77,10 +79,10 @@ class Stage:
     nor the dead-letter topic has, and it goes back on no partition.
     """
 
-    def __init__(self, kafka: Kafka, bus: EventBridge, folder: Path, partitions: int) -> None:
+    def __init__(self, kafka: Kafka, bus: EventBridge, folder: Path, partitions: int, topic: str = "") -> None:
         self.kafka = kafka
         self.bus = bus
-        self.topic = kafka.topic(partitions)
+        self.topic = topic or kafka.topic(partitions)
         self.dead = kafka.topic()
         self._partitions = partitions
         # Not the admin client: it brings the whole process down while a fresh broker still makes its offsets topic.
@@ -94,6 +96,7 @@ class Stage:
         self._written: dict[bytes, Place] = {}  # by hash of the payload
         self._taken: list[Place] = []  # beside the log of the bus
         self._safe: set[Place] = set()
+        self._holes: dict[TopicPartition, list[range]] = defaultdict(list)
         self._highest: dict[TopicPartition, int] = {}
 
     # the daemons
@@ -178,18 +181,29 @@ class Stage:
         """
         first = len(self._written)
         chosen = orders(values, first, padding) if isinstance(values, int) else values
+        key = lambda i: b"key-%d" % ((first + i) % 97)  # noqa: E731 - it goes with the numbers above
+        return await self.wrote(partial(self.kafka.produce, topic or self.topic, chosen, key=key))
+
+    async def wrote(self, step: Callable[[], list[Record]]) -> list[Record]:
+        """Let the test write in its own way, in a thread, and expect on the bus what it gives."""
         self._producing = True  # the bus may have a record before we hear of its offset
         try:
-            written = await asyncio.to_thread(
-                self.kafka.produce, topic or self.topic, chosen, key=lambda i: b"key-%d" % ((first + i) % 97)
-            )
+            written = await asyncio.to_thread(step)
             self._written |= {
-                sha256(value).digest(): Place(record.tp, record.offset)
-                for value, record in zip(chosen, written, strict=True)
+                sha256(record.value or b"").digest(): Place(record.tp, record.offset) for record in written
             }
         finally:
             self._producing = False
         return written
+
+    def hole(self, tp: TopicPartition, first: int, end: int) -> None:
+        """From `first` to before `end` stands nothing that must arrive: markers, what was aborted, or is deleted."""
+        self._holes[tp].append(range(first, end))
+
+    async def grow(self, partitions: int) -> None:
+        """Give the topic more partitions, `partitions` in all."""
+        await asyncio.to_thread(self.kafka.grow, self.topic, partitions)
+        self._partitions = partitions
 
     def taken(self) -> list[Place]:
         """The record of each event that the bus took, in its order, told by the hash of the payload alone.
@@ -314,7 +328,11 @@ class Stage:
 
     def _unsafe(self, committed: Mapping[TopicPartition, int]) -> list[Place]:
         places = (Place(tp, at) for tp, end in committed.items() for at in range(self._highest.get(tp, 0), end))
-        return [place for place in places if place not in self._safe]
+        return [
+            place
+            for place in places
+            if place not in self._safe and not any(place.offset in hole for hole in self._holes[place.tp])
+        ]
 
 
 def alone(failures: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -333,14 +351,15 @@ def _origin(letter: Record) -> Place:
 
 @asynccontextmanager
 async def stage(
-    kafka: Kafka, folder: Path, *, partitions: int = 1, service: EventBridge | None = None
+    kafka: Kafka, folder: Path, *, partitions: int = 1, topic: str = "", service: EventBridge | None = None
 ) -> AsyncIterator[Stage]:
     """A stage for the length of a test. At its end no daemon runs, the promise held, and no log says too much.
 
-    `service` is a simulated one with ways of its own, if the test has such.
+    `topic` is one that the test has made itself, of so many partitions; `service` is a simulated one with ways of its
+    own, if the test has such.
     """
     async with service or EventBridge([BUS]) as bus:
-        here = Stage(kafka, bus, folder, partitions)
+        here = Stage(kafka, bus, folder, partitions, topic)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(here.watch(), name="watch the commits")
