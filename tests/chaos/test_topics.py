@@ -284,8 +284,7 @@ def is_at_end(run: Run, topic: str) -> bool:
 
 
 @pytest.mark.chaos
-@each_protocol
-@pytest.mark.parametrize("reset", ["earliest", "latest"])
+@pytest.mark.parametrize(("protocol", "reset"), [("classic", "latest"), ("consumer", "earliest")])
 async def test_partitions_that_are_added_under_load_are_read_from_their_first_record_by_every_member(
     run: Run, protocol: str, reset: str
 ) -> None:
