@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos image dist \
+.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos chaos-mutants image dist \
 	sbom deploy-check
 
 help: ## print this help
@@ -47,6 +47,9 @@ test: $(VENV)/.dev ## unit, contract, flow and real-broker tests (these need Jav
 chaos: $(VENV)/.dev ## longer and harder: a thousand seeded worlds, then runs on three real brokers (ARGS="--chaos-seed 7" for the runs alone)
 	$(if $(strip $(ARGS)),,CONNECTOR_WORLDS=1000 $(BIN)/pytest -n 2 tests/flow/test_worlds.py)
 	$(BIN)/pytest tests/chaos $(ARGS)
+
+chaos-mutants: $(VENV)/.dev ## put ten known bugs of other systems into the daemon, and see a run catch each one
+	$(BIN)/python -m tests.chaos.mutants $(ARGS)
 
 image: ## build the container image (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is not on the PATH; install it, or build deploy/Dockerfile elsewhere" >&2; exit 2; }

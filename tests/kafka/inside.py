@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
@@ -277,10 +278,11 @@ class Inside:
     async def until(
         self, condition: Callable[[], Any], *, within: float = WITHIN, what: str = "the condition holds"
     ) -> Any:
-        """As `until`, but a daemon that ends meanwhile fails the test at once."""
+        """As `until`, but a daemon that ends meanwhile, or breaks a promise, fails the test at once."""
 
         def still() -> Any:
             assert self.running, f"{self.name} ended: {self._task!r}"
+            assert not self.monitor.violations, self.monitor.violations[0]
             return condition()
 
         return await until(still, within=within, what=what)
@@ -476,8 +478,10 @@ class _Notes:
     def draining(self, tps: Iterable[TopicPartition]) -> None:
         self._leaving.update(tps)
 
-    def drained(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def drained(self, tps: Iterable[TopicPartition], offsets: Mapping[TopicPartition, int]) -> None:
         self.asked({tp: (offset, self._epochs.get(tp, -1)) for tp, offset in offsets.items()}, in_a_revoke=True)
+        for tp in tps:  # what was asked for may still be confirmed; what is asked for from now on is a late commit
+            self._monitor.hear(Revoked(self._member, (tp,)))
 
     def lost(self, tps: Iterable[TopicPartition]) -> None:
         for tp in tps:
@@ -533,12 +537,12 @@ class _Gate:
             return
         self._notes.draining(tps)
         self._drains.append(done)
-        done.add_done_callback(self._drained)
+        done.add_done_callback(partial(self._drained, tps))
         self.app.drain(tps, deadline, done)
 
-    def _drained(self, done: Drained) -> None:
+    def _drained(self, tps: Sequence[TopicPartition], done: Drained) -> None:
         if not done.cancelled():  # set by the app, so this is the loop's thread
-            self._notes.drained(done.result())
+            self._notes.drained(tps, done.result())
 
     def lost(self, tps: Sequence[TopicPartition]) -> None:
         if not self._killed.is_set():

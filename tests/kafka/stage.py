@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -366,7 +366,12 @@ async def stage(
                 yield here
                 here.over()
         except BaseExceptionGroup as failures:
-            raise alone(failures) from None
+            error = alone(failures)
+            with suppress(AssertionError, KafkaException):
+                await here.look()  # what was broken by then is said beside what the test saw of it
+            for violation in here.violations:
+                error.add_note(f"seen meanwhile: {violation}")
+            raise error from None
         finally:
             for daemon in here.daemons:
                 daemon.end()

@@ -12,8 +12,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import confluent_kafka
 import pytest
 import structlog
+from confluent_kafka import Message
 from confluent_kafka import TopicPartition as ClientPartition
 from structlog.testing import LogCapture
 
@@ -340,10 +342,22 @@ class Book:
     `runs` is shared by the members of a group, so it has their assignments in the order in which they began.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, runs: list[Run], random: Random) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        topic: str,
+        runs: list[Run],
+        random: Random,
+        client: Callable[[dict[str, Any]], Any] = confluent_kafka.Consumer,
+    ) -> None:
         self.runs = runs
         self.consumer = Consumer(
-            _bare(kafka, topic), partitions=self, loop=asyncio.get_running_loop(), statistics=1.0, pause=_block
+            _bare(kafka, topic),
+            partitions=self,
+            loop=asyncio.get_running_loop(),
+            client=client,
+            statistics=1.0,
+            pause=_block,
         )
         self._random = random
         self.now: dict[TopicPartition, Run] = {}
@@ -489,3 +503,60 @@ async def test_whatever_the_loop_does_it_is_handed_each_readable_offset_in_order
         assert first <= far[run.tp], f"{run.tp} went on at {run.offsets[0]}"
         assert run.offsets == every[first : first + len(run.offsets)]
         far[run.tp] = max(far[run.tp], first + len(run.offsets))
+
+
+class Shaken:
+    """The real client; its partitions go and come back within the first `consume` that brings more than a few."""
+
+    def __init__(self, properties: dict[str, Any]) -> None:
+        self.late: list[Message] = []  # what that call brought
+        self._client: Any = confluent_kafka.Consumer(properties)
+        self._again: Callable[[], None]
+        self._assigned = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def subscribe(self, topics: list[str], *, on_assign: Callable[..., None], **callbacks: Any) -> None:
+        def assigned(*args: Any) -> None:
+            self._assigned += 1
+            on_assign(*args)
+
+        self._again = partial(self._client.subscribe, topics, on_assign=assigned, **callbacks)
+        self._again()
+
+    def consume(self, number: int, timeout: float) -> list[Message]:
+        found: list[Message] = self._client.consume(number, timeout)
+        if len(found) >= 5 and not self.late:
+            self.late, before = found, self._assigned
+            self._client.unsubscribe()
+            self._again()
+            while self._assigned == before:
+                if (message := self._client.poll(0.1)) is not None:
+                    found.append(message)
+        return found
+
+
+async def test_records_of_a_call_in_which_their_partition_went_and_came_back_are_left_to_the_new_assignment(
+    kafka: Kafka,
+) -> None:
+    topic = kafka.topic()
+    kafka.produce(topic, 1000)
+    runs: list[Run] = []
+    shaken: list[Shaken] = []
+
+    def client(properties: dict[str, Any]) -> Shaken:
+        shaken.append(Shaken(properties))
+        return shaken[0]
+
+    book = Book(kafka, topic, runs, Random(1), client)
+    book.go()
+    await until(lambda: book.consumer.finished.done() or (len(runs) > 1 and runs[-1].offsets[-1:] == [999]))
+    await book.leave()
+    before, after = (run.offsets for run in runs)
+    late = [message.offset() for message in shaken[0].late]
+    assert before
+    assert before == list(range(before[-1] + 1))
+    assert set(late).isdisjoint(before)
+    assert after == list(range(after[0], 1000))
+    assert after[0] <= before[-1] + 1

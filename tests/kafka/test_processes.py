@@ -11,7 +11,7 @@ from connector.model import TopicPartition
 from connector.sandbox.faults import refuse, slow
 from tests.kafka.cluster import Kafka
 from tests.kafka.process import Daemon, eventually, seen
-from tests.kafka.stage import number_of, stage
+from tests.kafka.stage import merged, number_of, stage
 
 pytestmark = pytest.mark.broker
 
@@ -171,3 +171,31 @@ async def test_a_member_that_was_stopped_until_its_group_gave_it_up_rejoins_and_
         for member in (frozen, other):
             assert await member.stop() == 0
         assert here.missing(written) == []
+
+
+async def test_a_member_that_lost_its_partitions_while_it_was_stopped_commits_nothing_of_them(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with stage(kafka, tmp_path, partitions=2) as here:
+        changes = session(kafka, 3.0)
+        slowly = {"commit_interval": "1h", "targets": {"bus": {"rate_limit": {"calls": "20/s"}}}}
+        written = await here.produce(1_000)
+        frozen = here.start(merged(changes, slowly))
+        await seen(lambda: len(here.bus.accepted) >= 300, what="it has much to commit")
+        frozen.send(signal.SIGSTOP)
+
+        async def given_up() -> bool:
+            return await here.members() == 0
+
+        await eventually(given_up, what="the group has given the stopped member up")
+        other = here.start(changes)
+        await here.until_at_end()
+        assert await other.stop() == 0
+        frozen.send(signal.SIGCONT)
+        await seen(lambda: frozen.said("lost") or frozen.said("revoked"), what="it has heard that it lost them")
+        await seen(lambda: len(frozen.said("assigned")) > 1, what="it is a member again")
+        written += await here.produce(100)
+        await seen(lambda: here.missing(written) == [], what="what is new is delivered")
+        assert await frozen.stop() == 0
+        refused = [line["error"] for line in frozen.said("a commit was not taken; it is tried again")]
+        assert refused == [], "it committed what it had lost"
