@@ -12,7 +12,8 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos chaos-mutants image dist \
+.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos chaos-mutants soak \
+	image dist \
 	sbom deploy-check
 
 help: ## print this help
@@ -50,6 +51,9 @@ chaos: $(VENV)/.dev ## longer and harder: a thousand seeded worlds, then runs on
 
 chaos-mutants: $(VENV)/.dev ## put ten known bugs of other systems into the daemon, and see a run catch each one
 	$(BIN)/python -m tests.chaos.mutants $(ARGS)
+
+soak: $(VENV)/.dev ## everything struck by chance for as long as it is told (ARGS="--minutes 60")
+	$(BIN)/pytest -s tests/chaos/test_soak.py $(if $(findstring --minutes,$(ARGS)),,--minutes 10) $(ARGS)
 
 image: ## build the container image (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is not on the PATH; install it, or build deploy/Dockerfile elsewhere" >&2; exit 2; }

@@ -148,9 +148,12 @@ class Brokers:
     # what is seen of them
 
     def coordinator(self, group: str) -> int:
-        """The broker that coordinates the group now."""
-        (future,) = self._asked().describe_consumer_groups([group]).values()
-        return int(future.result(SECONDS).coordinator.id)
+        """The broker that coordinates the group now, 0 where nobody says."""
+        try:
+            (future,) = self._asked().describe_consumer_groups([group], request_timeout=5).values()
+            return int(future.result(SECONDS).coordinator.id)
+        except KafkaException:
+            return 0
 
     def leader(self, topic: str, partition: int = 0) -> int:
         """The broker that leads the partition now."""

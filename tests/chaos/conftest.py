@@ -30,6 +30,7 @@ _failed: set[str] = set()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Known where this folder is named on the command line, as `make chaos` does."""
     parser.addoption("--chaos-seed", type=int, default=None, help=f"seed of the runs (else {_SEED}, else by chance)")
+    parser.addoption("--minutes", type=float, default=None, help="how long the weather lasts; without it there is none")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,6 +57,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in mine:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.broker)
+    minutes = config.getoption("minutes", default=None)
+    for item in [item for item in mine if "minutes" in getattr(item, "fixturenames", ())]:
+        if minutes is None:
+            items.remove(item)
+            config.hook.pytest_deselected(items=[item])
+        else:
+            item.add_marker(pytest.mark.timeout(60 * minutes + 1_500))
     named = (Path(str(one).partition("::")[0]).resolve() for one in config.args)
     if any(one.is_relative_to(_HERE) for one in named):
         return
@@ -69,7 +77,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     mine = (item for item in session.items if item.path.is_relative_to(_HERE))
     first = next((item for item in mine if item.get_closest_marker("broker")), None)
     if first is not None:
-        first.add_marker(pytest.mark.timeout(FIRST_TEST_SECONDS), append=False)
+        own = first.get_closest_marker("timeout")
+        first.add_marker(pytest.mark.timeout(FIRST_TEST_SECONDS + (own.args[0] if own else 0)), append=False)
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +109,12 @@ def cluster(brokers: Brokers | None) -> Cluster:
     if not cluster.reachable():
         pytest.fail(f"no Kafka answers at {cluster.bootstrap}: start it, or unset KAFKA_BOOTSTRAP_SERVERS")
     return cluster
+
+
+@pytest.fixture
+def minutes(request: pytest.FixtureRequest) -> float:
+    """How long the weather lasts."""
+    return float(request.config.getoption("minutes"))
 
 
 @pytest.fixture

@@ -43,7 +43,9 @@ class Proxy:
     def __init__(self, port: int, *, listen: int = 0, host: str = "127.0.0.1") -> None:
         self.port = listen
         self.mode: Mode = "pass"
-        self.carried = 0
+        self.carried = 0  # bytes
+        self.swallowed = 0
+        self.waiting = 0  # pieces
         self._to = (host, port)
         self._delay = 0.0
         self._changed = asyncio.Event()
@@ -144,6 +146,7 @@ class Proxy:
                 await self._wait()
                 if self.mode == "half-open":
                     link.lost = True
+                    self.swallowed += len(data)
                     continue
                 writer.write(data)
                 await writer.drain()
@@ -158,13 +161,18 @@ class Proxy:
                 each.close()
 
     async def _wait(self) -> None:
+        if self.mode != "delay":
+            return
         until = asyncio.get_running_loop().time() + self._delay
+        self.waiting += 1
         try:
             async with asyncio.timeout_at(until):
                 while self.mode == "delay":
                     await self._changed.wait()
         except TimeoutError:
             return
+        finally:
+            self.waiting -= 1
 
     async def _healed(self) -> None:
         while self.mode == "half-open":

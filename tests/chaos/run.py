@@ -12,8 +12,9 @@ of its docstring is its number of the table (T9, T10 …):
             member = await here.started(session(run))   # daemons ask for the cluster through the proxies
             written = await here.produce(3_000)
             await here.until_committed(500)             # strike under way, not before and not after
-            run.brokers.kill(run.brokers.coordinator(here.kafka.group))
+            run.brokers.kill(await run.coordinator(here))
             run.struck("broker killed")                 # count only what really struck
+            written += await run.goes_on(here)          # more is written and committed, struck as it is
             await run.judge(here, written)              # heals everything, then demands what was promised
 
 - Chance comes from `run.rng` alone. Its seed is printed, and `--chaos-seed` repeats it.
@@ -43,7 +44,7 @@ from connector.model import Record
 from tests.chaos.brokers import Brokers
 from tests.chaos.proxy import Proxy
 from tests.kafka.cluster import Kafka
-from tests.kafka.process import Daemon
+from tests.kafka.process import Daemon, eventually
 from tests.kafka.stage import Stage, stage
 
 LEAST: Final = 1_000
@@ -57,6 +58,26 @@ PROBES: Final = (0, 10_000, 150_000)
 
 DRAINED: Final = 120.0
 """Deadline to deliver what has piled up while something was struck."""
+
+
+OPEN: Final = 1_000
+"""`max_open_records` of the stage's daemons: what one of them can have taken and not settled."""
+
+
+def quick(protocol: str) -> dict[str, Any]:
+    """Changes of the config: this group protocol, and rebalances that do not wait for a heartbeat of 3 s."""
+    properties = {"heartbeat.interval.ms": "200"} if protocol == "classic" else {}  # with KIP-848 the broker says
+    return {"kafka": {"group_protocol": protocol, "properties": properties}}
+
+
+def rate(calls: int) -> dict[str, Any]:
+    """Changes of the config: so many calls a second, ten records each, so that work is under way for a while."""
+    return {"targets": {"bus": {"rate_limit": {"calls": f"{calls}/s"}}}}
+
+
+def order_of_restart(rng: Random, *, members: int, rounds: int) -> list[int]:
+    """Each member once a round, in an order of its own."""
+    return [index for _ in range(rounds) for index in rng.sample(range(members), members)]
 
 
 def session(run: "Run", seconds: float = 3.0) -> dict[str, Any]:
@@ -165,6 +186,22 @@ class Run:
         await daemon.kill()
         self.struck("SIGKILL")
         return await self.may_repeat(here, IN_FLIGHT)
+
+    async def coordinator(self, here: Stage, other_than: int = 0) -> int:
+        """Wait until a broker, and not this one, coordinates the group, and give it."""
+
+        async def told() -> int:
+            number = await asyncio.to_thread(self.brokers.coordinator, here.kafka.group)
+            return number if number != other_than else 0
+
+        return await eventually(told, within=DRAINED, what="a broker coordinates the group")
+
+    async def goes_on(self, here: Stage, records: int = 500) -> list[Record]:
+        """Write records while something is struck, wait until as many more are committed than were, and give them."""
+        before = sum((await here.committed()).values())
+        written = await here.produce(records)
+        await here.until_committed(before + records, within=DRAINED)
+        return written
 
     async def heal(self, here: Stage) -> None:
         """End every fault."""

@@ -44,8 +44,8 @@ def written(page: str, rows: Iterable[Mapping[str, Any]]) -> str:
     """The page with the table between its markers."""
     listed = list(rows)
     seeds = ", ".join(sorted({str(row["seed"]) for row in listed}))
-    text = f"{BEGIN}\nSeed {seeds}.\n\n{table(listed)}\n{END}"
-    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: text, page, flags=re.DOTALL)
+    fresh = f"{BEGIN}\nSeed {seeds}.\n\n{table(listed)}\n{END}"
+    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: fresh, page, flags=re.DOTALL)
 
 
 def main(arguments: list[str]) -> int:

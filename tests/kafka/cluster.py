@@ -51,7 +51,10 @@ class Cluster:
         self.replication = replication
         self._session_ms = session_ms
         self.admin = AdminClient(self.conf())
-        self.producer = Producer(self.conf(**{"acks": "all", "linger.ms": 5, "enable.idempotence": True}))
+        # A broker that hangs is left alone soon, and asked again by the name of its successor.
+        patience = {"request.timeout.ms": 10_000, "socket.timeout.ms": 12_000}
+        durable = {"acks": "all", "linger.ms": 5, "enable.idempotence": True}
+        self.producer = Producer(self.conf(**durable, **patience))
 
     def conf(self, **properties: Any) -> dict[str, Any]:
         """Client properties for this cluster, quiet on standard error."""
