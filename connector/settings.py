@@ -90,7 +90,7 @@ class OAuthBearerAuth(TlsKeys):
     """A token of an OpenID Connect provider, by client credentials."""
 
     type: Literal["oauthbearer"]
-    token_endpoint: Text = Field(description="URL that gives tokens")
+    token_endpoint: Text = Field(description="URL that gives tokens", repr=False)
     token_ca: str | None = Field(
         None, description="File of the certificate authority of token_endpoint (PEM); the system's by default"
     )
@@ -128,6 +128,7 @@ class ClusterSettings(Closed):
         dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | int | bool])
     ] = Field(
         default={},
+        repr=False,  # some are secrets
         description="Any other librdkafka property; those the daemon must own are refused",
         examples=[{"fetch.min.bytes": "1024"}],
     )
@@ -416,7 +417,7 @@ class Settings(BaseSettings):
 
     version: Literal[1] = Field(1, description="Version of this format")
     vars: dict[VarName, Any] = Field(
-        default={}, description="Constants for expressions (vars.x) and !sub", examples=[{"stage": "dev"}]
+        default={}, repr=False, description="Constants for expressions (vars.x) and !sub", examples=[{"stage": "dev"}]
     )
     kafka: KafkaSettings
     topics: dict[Text, TopicSettings] = Field(

@@ -6,7 +6,7 @@ Each target and each route is validated for itself, so one mistake hides no othe
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Any, Final, TypeVar
@@ -17,7 +17,7 @@ from connector.kafka_properties import OWNED_PROPERTIES
 from connector.loading import checks
 from connector.loading.complaints import complaints, nearest, unknown
 from connector.loading.resolve import from_environment, resolved
-from connector.loading.yaml_source import Node, branch, overlaid, read
+from connector.loading.yaml_source import SECRET_KEY, Node, branch, overlaid, read
 from connector.mapping.place import Places
 from connector.mapping.problem import Path, Problem, spell
 from connector.route import compile_routes
@@ -29,7 +29,7 @@ from connector.targets.settings import TargetSettings
 Read = TypeVar("Read", bound=BaseModel)
 
 MASK: Final = "***"
-SECRET_KEY: Final = re.compile(r"passw|secret|token|jaas|api_?key|private|\.pem$|credential", re.IGNORECASE)
+_SHORTEST: Final = 6  # characters of a secret, or of a part of one, that is looked for wherever it may also stand
 _USER_IN_URL: Final = re.compile(r"://[^/@\s]+@")
 _UNREADABLE: Final = frozenset({"CFG001", "CFG002", "CFG004"})
 
@@ -228,9 +228,30 @@ def _head(tree: Node, problems: list[Problem]) -> Settings | None:
     return _valid(Settings, tree, (), problems, adapted)
 
 
+def _secrets(value: Any) -> Iterator[str]:
+    """Every secret in settings, but for those so short that they would be found in any word."""
+    if isinstance(value, SecretStr):
+        if len(value) >= _SHORTEST:
+            yield value.get_secret_value()
+        return
+    below: Iterable[Any] = ()
+    if isinstance(value, BaseModel):
+        below = [getattr(value, name) for name in type(value).model_fields]
+    elif isinstance(value, Mapping):
+        below = value.values()
+    elif isinstance(value, list | tuple):
+        below = value
+    for each in below:
+        yield from _secrets(each)
+
+
 def _masked(settings: Settings, tree: Node) -> dict[str, Any]:
-    """The settings as they may be shown: no secret, nothing out of a file, no user in an address."""
+    """The settings as they may be shown: no secret, nothing out of a file, no user in an address.
+
+    What is a secret in one place is one in every other: a password may have come by way of `vars`.
+    """
     secret = {path for path, node in tree.walk() if node.origin == "file"}
+    words = sorted(set(_secrets(settings)), key=len, reverse=True)
 
     def shown(value: Any, path: Path) -> Any:
         if path in secret or isinstance(value, SecretStr):
@@ -244,6 +265,10 @@ def _masked(settings: Settings, tree: Node) -> dict[str, Any]:
         if isinstance(value, str):
             if (path[-2:-1] == ("properties",) or path[:1] == ("vars",)) and SECRET_KEY.search(str(path[-1])):
                 return MASK
+            if path[:1] == ("vars",) and len(value) >= _SHORTEST and any(value in word for word in words):
+                return MASK  # a part of it
+            for word in words:
+                value = value.replace(word, MASK)
             return _USER_IN_URL.sub(f"://{MASK}@", value)
         return value
 

@@ -5,12 +5,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.loading.load import MASK, SECRET_KEY
+from connector.loading.load import MASK
+from connector.loading.yaml_source import SECRET_KEY
 from connector.mapping.problem import Position, Problem
 from connector.settings import Loaded
 
 _KEY = re.compile(r"\s*(?:- )*[\"']?([\w.-]+)[\"']?\s*:")
 _PAIR = re.compile(r"([\w.-]+)[\"']?\s*:\s*(?=\S)")
+_USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_OPEN = re.compile(r"([\w.-]+)[\"']?\s*:\s*(?=\S|$)")
+_OUTSIDE = re.compile(r"!file\s|!env\s+[\"']?\w+[\"']?(?![\w:])")
 _TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|\$\{[^}]*\}|(?:[^\s,\]}:]|:(?!\s|$))+")
 
 
@@ -79,10 +83,16 @@ def excerpt(where: Position, texts: Mapping[str, str]) -> list[str]:
 
 
 def _without_secrets(line: str) -> str:
+    line = _USER.sub(lambda found: "*" * len(found[0]), line)  # as long as it was, for the caret's sake
     for found in _PAIR.finditer(line):
-        if SECRET_KEY.search(found[1]) and not re.match(r"!(env|file)\s", line[found.end() :]):
+        if _holds_secret(found, line):
             return line[: found.end()] + MASK
     return line
+
+
+def _holds_secret(pair: re.Match[str], line: str) -> bool:
+    """Whether a secret itself stands behind this key, and not the name of where it is."""
+    return SECRET_KEY.search(pair[1]) is not None and _OUTSIDE.match(line, pair.end()) is None
 
 
 def _inside_secret(lines: Sequence[str], index: int) -> bool:
@@ -91,7 +101,9 @@ def _inside_secret(lines: Sequence[str], index: int) -> bool:
     for line in reversed(lines[:index]):
         if line.strip() and _indent(line) < indent:
             found = _KEY.match(line)
-            return found is not None and SECRET_KEY.search(found[1]) is not None
+            if found is not None and SECRET_KEY.search(found[1]) is not None:
+                return True
+            return any(_holds_secret(pair, line) and "}" not in line[pair.end() :] for pair in _OPEN.finditer(line))
     return False
 
 

@@ -21,6 +21,9 @@ from connector.mapping.problem import Position, Problem
 Scalar: TypeAlias = str | int | float | bool | None
 
 SUFFIXES: Final = (".yaml", ".yml")
+SECRET_KEY: Final = re.compile(r"passw|secret|token|jaas|api_?key|private|\.pem$|credential", re.IGNORECASE)
+"""Keys whose values are never repeated, whatever is wrong with them."""
+
 _DEPTH: Final = 60
 _NODES: Final = 200_000
 _NULL: Final = re.compile(r"null|Null|NULL|~|")
@@ -226,7 +229,8 @@ class _Document:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
                 mend = "define the anchor above, with `&`; quote a text that starts with `*`"
-                raise self._refused("CFG002", at, f"no anchor `&{event.anchor}` stands above this alias", mend)
+                name = "of this name" if self._secret() else f"`&{event.anchor}`"
+                raise self._refused("CFG002", at, f"no anchor {name} stands above this alias", mend)
             return self._anchors[event.anchor]
         if isinstance(event, yaml.ScalarEvent):
             node = self._leaf(event, at)
@@ -266,9 +270,16 @@ class _Document:
         text = re.sub(r"\s+#.*", "", line[start:].strip()) if start >= 0 else tag
         if start >= 0:
             at = at._replace(column=start + 1)
-        mend = f"if an expression was meant, quote it: '{text}'; the tags are !env, !file and !sub"
-        self.problems.append(Problem("CFG005", at, "", f"YAML reads `{tag.replace(_CORE, '!!')}` as a tag", mend))
+        begins, quoted = tag.replace(_CORE, "!!"), f": '{text}'"
+        if self._secret():
+            begins, quoted = "!", ""
+        mend = f"if an expression was meant, quote it{quoted}; the tags are !env, !file and !sub"
+        self.problems.append(Problem("CFG005", at, "", f"YAML reads `{begins}` as a tag", mend))
         return at
+
+    def _secret(self) -> bool:
+        """Whether what is being read belongs to a key of secrets."""
+        return any(isinstance(step, str) and SECRET_KEY.search(step) for step in self._path)
 
     def _sequence(self, at: Position, depth: int) -> Node:
         items: list[Node] = []
