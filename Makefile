@@ -14,7 +14,7 @@ JOBS ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos chaos-mutants soak \
 	image dist \
-	sbom deploy-check
+	sbom audit deploy-check
 
 help: ## print this help
 	@printf 'connector: carries Kafka records to event services and never loses one\n\n'
@@ -70,6 +70,9 @@ sbom: $(VENV)/.dev ## what is in the image, as a CycloneDX SBOM: dist/connector.
 	@mkdir -p dist
 	"$$($(BIN)/python -m tests.deploy --path cyclonedx-py)" requirements requirements-image.lock --pyproject pyproject.toml \
 		--output-reproducible --validate -o dist/connector.cdx.json
+
+audit: $(VENV)/.dev ## known vulnerabilities of what the locks pin (Error 1), or that no database could be asked (Error 3)
+	$(BIN)/python -m tests.deploy.audit
 
 deploy-check: $(VENV)/.dev ## every file of deploy/ before helm, kubeconform, promtool, hadolint … (needs Go; ARGS=--update renders the manifests anew)
 	$(BIN)/python -m tests.deploy $(ARGS)
