@@ -149,6 +149,8 @@ def producer_config(kafka: "ClusterSettings", refused: Callable[[str], None] = l
         "message.max.bytes": int(shared.get("receive.message.max.bytes", _RECEIVED)),
         "linger.ms": 5,
         "message.timeout.ms": 30_000,  # the lane tries again; a later report would only be heard by nobody
+        # A topic that is gone is said to be gone, not that time ran out; one that is only new is found by the next try.
+        "topic.metadata.propagation.max.ms": 5_000,
     }
 
 

@@ -41,6 +41,7 @@ from typing import Any, Final
 import pytest
 
 from connector.model import Record
+from connector.sandbox.eventbridge import EventBridge
 from tests.chaos.brokers import Brokers
 from tests.chaos.proxy import Proxy
 from tests.kafka.cluster import Kafka
@@ -121,7 +122,7 @@ class Network:
 class Run:
     """One run of the table.
 
-    Invariant: a row is written once, by `judge`, from what the oracle saw.
+    Invariant: a row is written once, by `judge` as a rule, from what the oracle saw.
     """
 
     name: str
@@ -157,13 +158,19 @@ class Run:
         return f"make chaos ARGS={shlex.quote(f'--chaos-seed {self.base_seed} -k {wanted}')}"
 
     @asynccontextmanager
-    async def stage(self, *, partitions: int = 1, topic: str = "") -> AsyncIterator[Stage]:
-        """A stage whose daemons ask for the cluster through the proxies; `topic` is one that the run made itself."""
+    async def stage(
+        self, *, partitions: int = 1, topic: str = "", service: EventBridge | None = None
+    ) -> AsyncIterator[Stage]:
+        """A stage whose daemons ask for the cluster through the proxies.
+
+        `topic` is one that the run made itself, `service` a bus with ways of its own.
+        """
         fronts = self.three.fronts.values() if self.three is not None else ()
         async with AsyncExitStack() as opened:
             wires = [await opened.enter_async_context(Proxy(behind, listen=front)) for front, behind in fronts]
             self.network = Network(wires)
-            yield await opened.enter_async_context(stage(self.kafka, self.folder, partitions=partitions, topic=topic))
+            made = stage(self.kafka, self.folder, partitions=partitions, topic=topic, service=service)
+            yield await opened.enter_async_context(made)
 
     def struck(self, fault: str, n: int = 1) -> None:
         """Count a fault that has struck."""
@@ -236,20 +243,8 @@ class Run:
         letters = {(record.key, record.value) for record in await here.buried()}
         missing = here.missing(record for record in written if (record.key, record.value) not in letters)
         duplicated = here.repeated()
-        self.row.update(
-            run=self.name,
-            test=self.test,
-            faults=dict(self.faults),
-            records=len(written),
-            lost=len(missing) + len(here.violations),
-            duplicated=duplicated,
-            buried=len(letters),
-            bound=self.bound,
-            seed=self.base_seed,
-            seconds=round(time.monotonic() - self._begun, 1),
-            command=self.command,
-        )
-        print(f"this run: {self.row}")
+        lost = len(missing) + len(here.violations)
+        self.note(records=len(written), lost=lost, duplicated=duplicated, buried=len(letters))
         assert missing == []
         assert here.missing(probes) == [], "a record that was written when all was well did not come through"
         assert here.violations == []
@@ -257,3 +252,20 @@ class Run:
         assert repeats <= duplicated <= self.bound
         assert self.faults.total() > 0, "nothing was struck"
         assert len(written) >= least, "too few records to show anything"
+
+    def note(self, *, records: int, lost: int, duplicated: int, buried: int) -> None:
+        """Write the row of the table."""
+        self.row.update(
+            run=self.name,
+            test=self.test,
+            faults=dict(self.faults),
+            records=records,
+            lost=lost,
+            duplicated=duplicated,
+            buried=buried,
+            bound=self.bound,
+            seed=self.base_seed,
+            seconds=round(time.monotonic() - self._begun, 1),
+            command=self.command,
+        )
+        print(f"this run: {self.row}")

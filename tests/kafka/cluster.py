@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka import TopicPartition as ClientPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
@@ -108,6 +114,13 @@ class Kafka:
         """Delete a topic and wait until the cluster's metadata no longer has it."""
         _done(self.cluster.admin.delete_topics([topic], operation_timeout=SECONDS).values())
         until(lambda: topic not in self.cluster.admin.list_topics(timeout=SECONDS).topics, what=f"{topic} is gone")
+
+    def alter(self, topic: str, **config: str | float) -> None:
+        """Change settings of a topic; config keys are Kafka's with `_` for `.`."""
+        op = AlterConfigOpType.SET
+        entries = [ConfigEntry(k.replace("_", "."), str(v), incremental_operation=op) for k, v in config.items()]
+        changed = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        _done(self.cluster.admin.incremental_alter_configs([changed]).values())
 
     def grow(self, topic: str, partitions: int) -> None:
         """Give the topic more partitions, `partitions` in all, and let the producer know of them."""

@@ -12,12 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Message, Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without saying so
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
 from connector.model import Headers, Record
 from connector.sandbox import faults
@@ -84,14 +78,6 @@ def write_large(kafka: Kafka, topic: str, values: Iterable[bytes | None], keys: 
         producer.produce(topic, value, key, partition=0, headers=[("h", b"\xff\x00")], on_delivery=landed)
         assert producer.flush(SECONDS) == 0
     return written
-
-
-def set_topic(kafka: Kafka, topic: str, key: str, value: str) -> None:
-    """Change one setting of a topic."""
-    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    for future in kafka.cluster.admin.incremental_alter_configs([resource]).values():
-        future.result(SECONDS)
 
 
 async def test_each_record_takes_every_route_that_wants_it_to_every_target_and_the_ends_are_committed(
@@ -260,7 +246,7 @@ async def test_a_dead_letter_too_large_for_its_topic_loses_our_headers_and_then_
                 3,
             )
             assert f"larger than {dead} takes" in held["detail"]
-            set_topic(kafka, dead, "max.message.bytes", "10000")
+            kafka.alter(dead, max_message_bytes=10000)
             await daemon.caught_up(topic)
     small, middle, large = sorted(await letters(kafka, dead), key=lambda letter: len(letter.value or b""))
     assert [letter.value for letter in (small, middle, large)] == [b"small", b"m" * 1700, b"l" * 3000]
@@ -283,7 +269,7 @@ async def test_a_dead_letter_that_is_too_old_for_its_topic_holds_until_the_topic
             held = daemon.targets["dead_letters"]["held"]
             assert (held["code"], held["offset"]) == ("INVALID_TIMESTAMP", 1)
             assert await daemon.committed(topic) in ({}, {0: 0}, {0: 1})
-            set_topic(kafka, dead, "message.timestamp.before.max.ms", "7200000")
+            kafka.alter(dead, message_timestamp_before_max_ms=7200000)
             await daemon.caught_up(topic)
     (letter,) = await letters(kafka, dead)
     assert (letter.value, letter.timestamp_ms) == (b"poison", an_hour_ago)

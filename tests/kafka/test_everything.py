@@ -4,7 +4,7 @@ The config is the one that ships; the proof is the demo's, which asks the servic
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,12 @@ from connector.sandbox import faults
 from connector.sandbox.demo import Show, services_of, shipped
 from connector.sandbox.faults import Fault
 from connector.sandbox.generate import MODES, Writer, drafts, fate_in_everything
-from connector.sandbox.prove import Books
+from connector.sandbox.prove import Books, Verdict
 from connector.sandbox.sandbox import Sandbox
+from connector.sandbox.simulator import Simulator
 from connector.sandbox.witness import Witness
 from tests.kafka.cluster import Kafka
-from tests.kafka.process import SHUTDOWN, Daemon, eventually
+from tests.kafka.process import SECONDS, SHUTDOWN, Daemon, eventually
 from tests.kafka.stage import merged
 
 pytestmark = pytest.mark.broker
@@ -73,35 +74,48 @@ def at(target: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {**target, "endpoint_url": url, "region": "eu-west-1"}
 
 
-async def test_every_record_is_accounted_for_in_every_service_whatever_goes_wrong_there(
-    kafka: Kafka, tmp_path: Path
-) -> None:
-    topic, dead = kafka.topic(3), kafka.topic()
-    partitions = [TopicPartition(topic, number) for number in range(3)]
+def services_at_hand(seed: int) -> dict[str, Simulator]:
+    """The simulated services of that config, by name."""
     settings = load([shipped("everything.yaml")], {}).settings
     assert settings is not None
-    services = services_of(settings, SEED)
-    for name, script in SCRIPTS.items():
-        services[name].faults.add(*script)
+    return services_of(settings, seed)
+
+
+async def accounted(
+    kafka: Kafka,
+    folder: Path,
+    services: Mapping[str, Simulator],
+    seed: int,
+    *,
+    records: int = RECORDS,
+    changes: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    within: float = SECONDS,
+) -> Sequence[Verdict]:
+    """Carry mixed records to these services, and give what became of them.
+
+    `changes` makes another config of the one that ships. Fails where the daemon does not end as it should.
+    """
+    topic, dead = kafka.topic(3), kafka.topic()
+    partitions = [TopicPartition(topic, number) for number in range(3)]
     books = Books(MODES)
     writer = Writer(kafka.cluster.bootstrap, partitions, fate_in_everything, books.wrote)
     witness = Witness(kafka.cluster.bootstrap, kafka.group, partitions, [TopicPartition(dead, 0)])
     show = Show(services, writer, witness, books)
     async with Sandbox(services) as sandbox:
-        file = tmp_path / "config.yaml"
-        file.write_text(json.dumps(config(kafka, topic, dead, sandbox.url)))
-        daemon = Daemon(file, tmp_path / "daemon.log")
+        file = folder / "config.yaml"
+        file.write_text(json.dumps(changes(config(kafka, topic, dead, sandbox.url))))
+        daemon = Daemon(file, folder / "daemon.log")
         try:
             await daemon.ready()
             # The broker takes no message of a megabyte; what is too large for a call is another test's.
-            await writer.write((draft for draft in drafts(SEED) if draft.kind != "too large"), RECORDS)
+            await writer.write((draft for draft in drafts(seed) if draft.kind != "too large"), records)
 
             async def settled() -> bool:
                 look = await show.look()
                 return books.written == sum(look.ends.values()) == sum(look.committed.values())
 
-            await eventually(settled, what="every record is committed")
-            code = await daemon.stop()
+            await eventually(settled, within=within, what="every record is committed")
+            assert await daemon.stop() == 0
             look = await show.look()
         finally:
             daemon.end()
@@ -110,7 +124,19 @@ async def test_every_record_is_accounted_for_in_every_service_whatever_goes_wron
             await witness.close()
     verdicts = books.verdicts(ends=look.ends, committed=look.committed)
     print("\n".join(map(str, verdicts)))
-    # What was taken and not answered comes again: at least once, not exactly once.
-    assert [verdict.claim for verdict in verdicts if not verdict.holds and verdict.claim != "no duplicates"] == []
-    assert code == 0
+    return verdicts
+
+
+def broken(verdicts: Iterable[Verdict]) -> list[str]:
+    """The claims that do not hold. What was taken and not answered comes again: at least once, not exactly once."""
+    return [verdict.claim for verdict in verdicts if not verdict.holds and verdict.claim != "no duplicates"]
+
+
+async def test_every_record_is_accounted_for_in_every_service_whatever_goes_wrong_there(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    services = services_at_hand(SEED)
+    for name, script in SCRIPTS.items():
+        services[name].faults.add(*script)
+    assert broken(await accounted(kafka, tmp_path, services, SEED)) == []
     assert {name: service.faults.left for name, service in services.items()} == {name: [] for name in services}

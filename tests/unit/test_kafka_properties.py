@@ -103,7 +103,7 @@ def test_nothing_is_committed_stored_or_reset_by_the_client_itself() -> None:
 
 def test_every_property_that_is_set_for_a_promise_is_refused_to_the_user() -> None:
     free = {"max.partition.fetch.bytes", "fetch.queue.backoff.ms", "topic.metadata.refresh.interval.ms"}
-    free |= {"log.connection.close", "linger.ms", "message.timeout.ms"}
+    free |= {"log.connection.close", "linger.ms", "message.timeout.ms", "topic.metadata.propagation.max.ms"}
     ours = set(client_config(kafka())) | set(producer_config(kafka()))
     assert ours - free <= set(OWNED_PROPERTIES)
 
@@ -144,3 +144,8 @@ def test_a_token_of_msk_is_signed_with_the_credentials_at_hand(monkeypatch: pyte
     assert said == []
     assert len(token) > 100
     assert expires > 1_700_000_000
+
+
+def test_a_dead_letter_topic_that_is_gone_is_told_before_a_letter_has_timed_out() -> None:
+    config = producer_config(kafka())
+    assert config["topic.metadata.propagation.max.ms"] < config["message.timeout.ms"]
