@@ -71,7 +71,7 @@ class Keys:
 async def test_keys_that_expire_hold_the_lane_until_new_ones_are_there_and_nothing_is_buried(
     run: Run, tmp_path: Path, by: str
 ) -> None:
-    """T3: credentials expire under load, twice, and are rotated"""
+    """T11: keys"""
     keys, service = Keys(tmp_path, by), Guarded("AKIAFIRST")
     keys.write("AKIAFIRST")
     async with run.stage(partitions=3, service=service) as here:
@@ -93,7 +93,7 @@ async def test_keys_that_expire_hold_the_lane_until_new_ones_are_there_and_nothi
 
 @pytest.mark.chaos
 async def test_a_policy_that_is_withdrawn_from_calls_or_from_entries_is_waited_for(run: Run) -> None:
-    """T3: an access policy is withdrawn and restored, twice"""
+    """T11: policy"""
     async with run.stage(partitions=3) as here:
         daemon = await here.started({"targets": {"bus": PACED}})
         written = await here.produce(RECORDS)
@@ -115,7 +115,7 @@ async def test_a_policy_that_is_withdrawn_from_calls_or_from_entries_is_waited_f
 async def test_a_bus_that_is_deleted_takes_no_more_than_the_service_said_yes_to_before_the_next_preflight(
     run: Run,
 ) -> None:
-    """T3: a bus is deleted under load and created again; the service says yes to what is sent to it meanwhile"""
+    """T11: bus"""
     async with run.stage(partitions=3) as here:
         bus = here.bus
         daemon = await here.started({"targets": {"bus": {**PACED, "preflight_interval": "1s"}}})

@@ -60,7 +60,7 @@ async def test_of_each_call_only_the_two_refused_entries_are_sent_again(run: Run
 async def test_a_record_refused_for_ever_is_buried_with_its_reason_and_all_others_are_delivered(
     run: Run, code: str
 ) -> None:
-    """T3: named by the reply, or one of a call that is refused whole"""
+    """T3"""
     service = Choosy(is_poison, code, 400) if code == "ValidationException" else EventBridge([BUS])
     if code == "MalformedDetail":
         service.faults.add(refuse(code, when=is_poison, times=None))
@@ -90,7 +90,7 @@ async def test_a_record_refused_for_ever_is_buried_with_its_reason_and_all_other
 async def test_a_call_refused_for_our_sake_holds_the_lane_and_nothing_is_committed_past_its_record(
     run: Run, code: str, status: int
 ) -> None:
-    """T3: the refusal is ours, so nothing is buried however long it lasts"""
+    """T3"""
     service = Choosy(is_poison, code, status)
     async with run.stage(partitions=3, service=service) as here:
         written = await here.produce(RECORDS)

@@ -71,7 +71,7 @@ def rate(here: Stage, since: float, until: float) -> float:
 
 @pytest.mark.chaos
 async def test_a_dead_target_costs_no_memory_and_the_others_no_speed_and_drains_when_it_is_back(run: Run) -> None:
-    """T12: refused, then half-open"""
+    """T12"""
     async with run.stage(partitions=4) as here, Proxy(urlsplit(here.bus.url).port or 0) as wire:
         clock = here.bus.clock
         other = here.kafka.topic(2, name="other")
@@ -125,7 +125,7 @@ async def test_a_dead_target_costs_no_memory_and_the_others_no_speed_and_drains_
 
 @pytest.mark.chaos
 async def test_every_service_in_bad_weather_at_once_gets_all_that_is_its_own(run: Run, tmp_path: Path) -> None:
-    """T11: all targets, in every mode"""
+    """T11: all targets"""
     seed = run.rng.randrange(1_000_000)
     services = services_at_hand(seed)
     sky = {name: Weather(run.rng, GUSTS, of=20) for name in services}
