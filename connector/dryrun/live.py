@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from connector.dryrun import show
 from connector.dryrun.tryout import DryRun, Trial
-from connector.loading.render import counted
+from connector.loading.render import counted, safe
 from connector.model import Record
 
 SAMPLES: Final = 3
@@ -80,7 +80,7 @@ def text(found: Survey) -> str:
         f"{counted(found.taken, 'record')} tried, {found.troubled} with a problem ({found.unread} cannot be decoded); "
         f"{found.unrouted} taken by no route, {counted(found.tombstones, 'skipped tombstone')}"
     )
-    return "\n".join([*lines, *found.notes, "nothing was sent, nothing was committed"])
+    return safe("\n".join([*lines, *found.notes, "nothing was sent, nothing was committed"]))
 
 
 def plain(found: Survey) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from connector.dryrun.tryout import Answer, Sending, Trial, Trouble
 from connector.loading import explain as codes
-from connector.loading.render import counted
+from connector.loading.render import counted, safe
 from connector.model import Record
 
 
@@ -26,7 +26,7 @@ def text(trial: Trial) -> str:
     lines += ["", f"{counted(made, 'event')}, {counted(wrong, 'problem')}; nothing was sent"]
     if code := next((trouble.code for trouble in trial.troubles if trouble.code in codes.ALL), ""):
         lines.append(f"`connector explain {code}` says more")
-    return "\n".join(lines)
+    return safe("\n".join(lines))
 
 
 def plain(trial: Trial) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def plain(trial: Trial) -> dict[str, Any]:
 
 def as_json(value: Any) -> str:
     """JSON for machines; bytes in base64, as the AWS protocols write them, anything else as text."""
-    return json.dumps(value, ensure_ascii=False, indent=2, default=_written)
+    return safe(json.dumps(value, ensure_ascii=False, indent=2, default=_written))
 
 
 def _written(value: Any) -> str:

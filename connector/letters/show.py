@@ -11,7 +11,7 @@ from connector.dryrun import show
 from connector.dryrun.tryout import Trial
 from connector.letters.letter import Letter, NoLetter
 from connector.letters.replay import Result
-from connector.loading.render import counted
+from connector.loading.render import counted, safe
 from connector.model import FIRST_ID, Record
 
 _SHOWN: Final = 4_000  # characters of a key or a value that a person is shown
@@ -85,7 +85,7 @@ def census_text(census: Census, now_ms: int) -> str:
     waiting = letters - sum(group.replayed for group in census.groups.values())
     lines += ["", f"{counted(letters, 'dead letter')}, {waiting} not replayed"] if rows else ["no dead letters"]
     lines += [f"{count} more in {topic}: {reason}" for (topic, reason), count in census.unreadable.items()]
-    return "\n".join([*lines, *census.notes])
+    return safe("\n".join([*lines, *census.notes]))
 
 
 def census_plain(census: Census) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def place_of(record: Record) -> str:
 def line(letter: Letter, replayed: bool, now_ms: int) -> str:
     """One letter in one line."""
     parts = (place_of(letter.place), str(letter.origin), letter.route or "-", letter.target or "-", letter.code)
-    return "  ".join((*parts, age((now_ms - letter.at_ms) / 1000), *(("replayed",) if replayed else ())))
+    return _one("  ".join((*parts, age((now_ms - letter.at_ms) / 1000), *(("replayed",) if replayed else ()))))
 
 
 def letter_text(letter: Letter, replayed: bool, trial: Trial, now_ms: int) -> str:
@@ -140,16 +140,16 @@ def letter_text(letter: Letter, replayed: bool, trial: Trial, now_ms: int) -> st
     lines = [
         f"{place_of(letter.place)}: buried {moment(letter.at_ms)}, {ago} ago, {'' if replayed else 'not '}replayed",
         "",
-        f"route   {letter.route or 'none'}",
-        f"target  {letter.target or 'none chosen'}",
-        f"error   {letter.code} at {letter.stage}, after {counted(letter.attempts, 'call')}",
-        f"        {letter.message}",
-        f"id      {letter.id}",
+        f"route   {_one(letter.route) or 'none'}",
+        f"target  {_one(letter.target) or 'none chosen'}",
+        f"error   {_one(letter.code)} at {_one(letter.stage)}, after {counted(letter.attempts, 'call')}",
+        f"        {_one(letter.message)}",
+        f"id      {_one(letter.id)}",
         f"owed    {_owed(letter)}",
         "",
         f"key     {_shown(letter.origin.key)}",
         f"value   {_shown(letter.origin.value)}",
-        *(f"header  {name}: {_shown(value)}" for name, value in letter.origin.headers if name != FIRST_ID),
+        *(f"header  {_one(name)}: {_shown(value)}" for name, value in letter.origin.headers if name != FIRST_ID),
         "",
         "what the routes make of it now:",
         "",
@@ -158,10 +158,16 @@ def letter_text(letter: Letter, replayed: bool, trial: Trial, now_ms: int) -> st
     return "\n".join(lines)
 
 
+def _one(words: str) -> str:
+    """Words of a header, which anybody may have written, as part of one line."""
+    return safe(words).replace("\n", "\\n")
+
+
 def _owed(letter: Letter) -> str:
     if letter.whole:
         return "what every route makes of the record"
-    return f"what route {letter.route} makes of it for {letter.target or 'each of its targets'}, and nothing else"
+    target = _one(letter.target) or "each of its targets"
+    return f"what route {_one(letter.route)} makes of it for {target}, and nothing else"
 
 
 def letter_plain(letter: Letter, replayed: bool, trial: Trial | None = None) -> dict[str, Any]:
@@ -231,7 +237,7 @@ def result_text(result: Result, dry: bool) -> str:
     lines += [f"{count} cannot be replayed: {reason}" for reason, count in result.unreadable.items()]
     if result.stopped:
         lines.append(f"stopped: {result.stopped}")
-    return "\n".join(lines)
+    return safe("\n".join(lines))
 
 
 def result_plain(result: Result, dry: bool) -> dict[str, Any]:

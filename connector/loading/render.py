@@ -12,6 +12,7 @@ from connector.settings import Loaded
 
 _KEY = re.compile(r"\s*(?:- )*[\"']?([\w.-]+)[\"']?\s*:")
 _PAIR = re.compile(r"([\w.-]+)[\"']?\s*:\s*(?=\S)")
+_DRIVES = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _OPEN = re.compile(r"([\w.-]+)[\"']?\s*:\s*(?=\S|$)")
 _OUTSIDE = re.compile(r"!file\s|!env\s+[\"']?\w+[\"']?(?![\w:])")
@@ -37,6 +38,11 @@ def summary(problems: Sequence[Problem]) -> str:
     errors = sum(problem.level == "error" for problem in problems)
     counts = ((errors, "error"), (len(problems) - errors, "warning"))
     return ", ".join(counted(count, word) for count, word in counts if count)
+
+
+def safe(words: str) -> str:
+    """Words in which nothing drives a terminal or turns the direction of a line; lines stay lines, JSON stays JSON."""
+    return _DRIVES.sub(lambda found: f"\\u{ord(found[0]):04x}", words)
 
 
 def counted(count: int, word: str) -> str:

@@ -1,18 +1,25 @@
 """Whatever a record holds, it becomes events or a dead letter that keeps its bytes, and never an exception."""
 
+import json
+import re
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from connector.dryrun.show import plain
+from connector.dryrun.show import text as shown
 from connector.dryrun.tryout import DryRun
+from connector.letters.letter import Letter, read
+from connector.letters.show import letter_text, line
 from connector.loading.load import load
 from connector.loading.render import text
-from connector.model import Headers, Record, TopicPartition
+from connector.model import FIRST_ID, Headers, Record, TopicPartition
 from connector.targets.dead_letter import Cause, DeadLetters, bury
 from tests.hostile import HEADERS, KEYS, VALUES
 
+UNSAFE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 FORMATS: Final = ("json", "string", "bytes", "cloudevents")
 CONFIG: Final = """
 version: 1
@@ -86,6 +93,8 @@ def test_every_record_becomes_events_or_a_dead_letter_that_keeps_it(
             assert sending.size >= 0
             assert sending.event.id.isascii()
             assert "\n" not in sending.event.id
+    assert not UNSAFE.search(shown(trial)), "what a person sees drives his terminal"
+    json.dumps(plain(trial))
     letters = DeadLetters("dead", lambda heard: pytest.fail("nothing is sent here"), connector="g")
     for trouble in trial.troubles:
         assert trouble.policy in ("dead_letter", "wait")
@@ -97,3 +106,27 @@ def test_every_record_becomes_events_or_a_dead_letter_that_keeps_it(
         assert all(b"\n" not in text and b"\r" not in text for text in told.values() if text is not None)
         assert prepared.body[: len(headers)] == headers
         assert trouble.event.record is record
+
+
+def test_a_dead_letter_that_anybody_wrote_forges_no_line_of_what_is_shown(tried: DryRun) -> None:
+    enemy = b"x\r\n  value   forged\x9b2J\xe2\x80\xae\x00"
+    told = {
+        "__connect.errors.topic": b"json",
+        "__connect.errors.partition": b"0",
+        "__connect.errors.offset": b"1",
+        "__connect.errors.connector.name": b"g",
+        "__connect.errors.stage": enemy,
+        "__connect.errors.exception.message": enemy,
+        "__connector.errors.route": enemy,
+        "__connector.errors.target": enemy,
+        "__connector.errors.code": enemy,
+        FIRST_ID: enemy,
+        "x\nvalue   forged": enemy,
+    }
+    letter = read(Record(TopicPartition("dead", 0), 3, 0, enemy, enemy, tuple(told.items())), "g")
+    assert isinstance(letter, Letter)
+    words = letter_text(letter, False, tried.of(letter.origin), 0)
+    assert not UNSAFE.search(words)
+    assert [each for each in words.split("\n") if each.strip().startswith("value   forged")] == []
+    assert not UNSAFE.search(line(letter, False, 0))
+    assert "\n" not in line(letter, False, 0)
