@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Literal, Protocol, overload
 
 import confluent_kafka
 import structlog
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
 from connector.client_statistics import read
@@ -36,6 +37,7 @@ GRACE: Final = 1.0  # seconds beyond the drain deadline that the thread waits fo
 LOOK: Final = 1.0  # seconds between two looks at the positions of partitions that bring nothing
 REFRESH: Final = 60.0  # seconds between two looks at the cluster's topics
 REFRESH_SOON: Final = 1.0  # seconds after a look that failed; doubles up to REFRESH
+TOGETHER: Final = 1000  # partitions of which the brokers are asked in one question
 STALLED: Final = 60.0  # seconds without a confirmed commit, while something could be, until intake stops
 STATISTICS: Final = 5.0  # seconds between two statistics
 
@@ -71,6 +73,7 @@ class Client(Protocol):
     def incremental_unassign(self, partitions: list[Place]) -> None: ...
     def position(self, partitions: list[Place]) -> list[Place]: ...
     def committed(self, partitions: list[Place], timeout: float) -> list[Place]: ...
+    def offsets_for_times(self, partitions: list[Place], timeout: float) -> list[Place]: ...
     def get_watermark_offsets(self, partition: Place, timeout: float) -> tuple[int, int]: ...
     def list_topics(self, *, timeout: float) -> Any: ...
     @overload
@@ -140,6 +143,7 @@ class Consumer:
         # Partitions that were there at our first look, while it is open whether this is the group's first start.
         self._first: frozenset[TopicPartition] | None = None
         self._resets: dict[TopicPartition, int | None] = {}
+        self._together = TOGETHER
         self._joined = self._stopped = self._leaving = self._left = False
         self._log = structlog.get_logger("connector.consume")
 
@@ -445,23 +449,42 @@ class Consumer:
         self._troubles.say(f"{code} {tp}", reason)
 
     def _reset(self, client: Client) -> None:
-        """Begin each partition that has no usable offset at its earliest record: rather again than never."""
-        for tp, was in list(self._resets.items()):
-            try:
-                # A number, for the client takes half a second to look up OFFSET_BEGINNING for a paused partition.
-                low, _ = client.get_watermark_offsets(Place(*tp), timeout=ASK)
-            except KafkaException as error:
+        """Begin each partition that has no usable offset at its earliest record: rather again than never.
+
+        Many are asked for together, because each question waits behind a fetch that is under way, and when a group is
+        new there may be thousands. One broker that is away fails them all, so then fewer are asked for together.
+        """
+        asked = list(islice(self._resets, self._together))
+        if not asked:
+            return
+        try:
+            # A number, for the client takes half a second to look up OFFSET_BEGINNING for a paused partition.
+            told = client.offsets_for_times([Place(*tp, OFFSET_BEGINNING) for tp in asked], timeout=ASK)
+        except KafkaException as error:
+            for tp in asked:
                 self._troubles.say(f"RESET {tp}", self._connection.words(error.args[0].str()))
+                self._resets[tp] = self._resets.pop(tp)  # behind those that were not asked for
+            self._together = max(1, len(asked) // 2)
+            return
+        self._together = min(2 * self._together, TOGETHER)
+        begun = []
+        for place in told:
+            tp = _key(place)
+            if place.error is not None:
+                self._troubles.say(f"RESET {tp}", self._connection.words(place.error.str()))
                 continue
+            was = self._resets.pop(tp)
             if was is not None:
-                self._say_reset(tp, was, low)
-            # The client has given the partition up and refuses to seek in it: it has to be assigned anew.
-            client.incremental_unassign([Place(*tp)])
-            client.incremental_assign([Place(*tp, low)])
-            client.pause([Place(*tp)])
+                self._say_reset(tp, was, place.offset)
             self._room.pause(tp)
-            del self._resets[tp]
             self._troubles.clear(f"RESET {tp}")
+            begun.append(Place(*tp, place.offset))
+        if begun:
+            # The client has given them up and refuses to seek in them: they have to be assigned anew.
+            same = _places(map(_key, begun))
+            client.incremental_unassign(same)
+            client.incremental_assign(begun)
+            client.pause(same)
 
     def _say_reset(self, tp: TopicPartition, was: int, now: int) -> None:
         self._post(self._partitions.gone, tp, max(0, now - was))

@@ -5,9 +5,10 @@ import concurrent.futures
 import os
 import queue
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
 from connector.consume import Consumer
@@ -21,6 +22,8 @@ DEADLINE: Final = float(os.environ.get("EDGE_DEADLINE", "20"))
 """Seconds after which a test that waits gives up; fewer only where each mutant of the edge runs these tests."""
 
 T = TypeVar("T")
+
+NO_LEADER: Final = KafkaError(KafkaError.LEADER_NOT_AVAILABLE, "no leader")
 
 
 def config(topics: Sequence[str] = ("t",), drain: str = "5s", **kafka: Any) -> Settings:
@@ -302,6 +305,18 @@ class Script:
         ]
         self.during_committed()
         return answer
+
+    def offsets_for_times(self, partitions: list[Place], timeout: float) -> list[Any]:
+        self._call("earliest", partitions)
+        if "earliest" in self.fail:
+            raise self.fail["earliest"]
+        assert all(at.offset == OFFSET_BEGINNING for at in partitions)
+        return [
+            Place(at.topic, at.partition, self.ends[place][0])
+            if (place := TopicPartition(at.topic, at.partition)) in self.ends
+            else SimpleNamespace(topic=at.topic, partition=at.partition, offset=at.offset, error=NO_LEADER)
+            for at in partitions
+        ]
 
     def get_watermark_offsets(self, partition: Place, timeout: float) -> tuple[int, int]:
         if "watermarks" in self.fail:

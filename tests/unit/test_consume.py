@@ -1052,7 +1052,7 @@ async def test_a_partition_whose_earliest_record_cannot_be_asked_for_is_said_onc
     edge = make()
     await edge.begin(A)
     edge.script.ends[A] = (40, 90)
-    edge.script.fail["watermarks"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
+    edge.script.fail["earliest"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
     await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0))
     assert await edge.loop.hears("trouble") == ("RESET t[0]", "no broker")
     await edge.script.turns()
@@ -1067,12 +1067,55 @@ async def test_a_partition_that_goes_before_its_reset_is_not_assigned_by_us(make
     edge = make()
     await edge.begin(A)
     edge.script.ends[A] = (40, 90)
-    edge.script.fail["watermarks"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
+    edge.script.fail["earliest"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
     await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0))
     await edge.script.lose(A)
     edge.script.fail.clear()
     await edge.script.turns()
     assert len(edge.script.said("assign")) == 1
+
+
+async def test_however_many_partitions_begin_their_earliest_records_are_asked_for_at_once(make: Make) -> None:
+    """Each question waits behind a fetch that is under way: one by one, a thousand partitions took minutes."""
+    edge = make()
+    many = [tp(partition) for partition in range(300)]
+    await edge.begin(*many)
+    edge.script.ends |= {at: (at.partition, 500) for at in many}
+    edge.script.calls.clear()
+    await edge.script.bring(*(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=p) for p in range(300)))
+    await edge.script.turns()
+    assert [len(places) for places in edge.script.said("earliest")] == [300]
+    (assigned,) = edge.script.said("assign")
+    assert [(at.partition, at.offset) for at in assigned] == [(p, p) for p in range(300)]
+
+
+async def test_a_partition_without_a_leader_keeps_no_other_from_its_earliest_record(make: Make) -> None:
+    edge = make()
+    await edge.begin(A, B)
+    edge.script.ends[B] = (40, 90)
+    edge.script.ends.pop(A, None)
+    await edge.script.bring(*(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=p) for p in (0, 1)))
+    assert await edge.loop.hears("trouble") == ("RESET t[0]", "no leader")
+    assert [(at.partition, at.offset) for at in edge.script.said("assign")[-1]] == [(1, 40)]
+    edge.script.ends[A] = (7, 90)
+    assert await edge.loop.hears("recovered") == ("RESET t[0]",)
+    assert [(at.partition, at.offset) for at in edge.script.said("assign")[-1]] == [(0, 7)]
+
+
+async def test_where_one_question_for_many_fails_fewer_are_asked_for_together_and_each_has_its_turn(make: Make) -> None:
+    edge = make()
+    eight = [tp(partition) for partition in range(8)]
+    await edge.begin(*eight)
+    edge.script.ends |= dict.fromkeys(eight, (0, 0))
+    edge.script.fail["earliest"] = KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer"))
+    await edge.script.bring(*(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=p) for p in range(8)))
+    while len(edge.script.said("earliest")) < 12:
+        await edge.script.turns()
+    asked = [[at.partition for at in places] for places in edge.script.said("earliest")]
+    assert list(map(len, asked[:5])) == [8, 4, 2, 1, 1]
+    assert {partition for places in asked[1:] for partition in places} == set(range(8))
+    edge.script.fail.clear()
+    await edge.loop.hears("recovered", 8)
 
 
 async def test_an_error_of_a_partition_that_is_not_ours_stops_nothing(make: Make) -> None:
