@@ -51,6 +51,7 @@ _UNREADABLE: Final = {
     KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
 }
 """The client goes on behind what it cannot read; a position beyond it would commit records that nobody saw."""
+_REFUSED: Final = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 _NOT_A_MEMBER: Final = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.FENCED_INSTANCE_ID,
@@ -741,11 +742,16 @@ async def ask_kafka(
 
 
 def _ask(settings: Settings, make: Callable[[dict[str, Any]], Any]) -> list[str]:
-    client = make({**client_config(settings.kafka), "logger": _LIBRARY})
+    heard: list[KafkaError] = []
+    try:
+        client = make({**client_config(settings.kafka), "logger": _LIBRARY, "error_cb": heard.append})
+    except KafkaException as error:  # a file that is not there, a property that the client does not take
+        return [f"kafka: no client can be made: {error.args[0].str()}"]
     try:
         known = client.list_topics(timeout=ASK).topics
     except KafkaException as error:
-        wrong = error.args[0]
+        client.poll(0)  # brings what the client said of itself, which is more than that nobody answered
+        wrong = next((one for one in heard if one.code() in _REFUSED), error.args[0])
         return [f"kafka: {settings.kafka.bootstrap_servers} cannot be asked: {_name(wrong)} {wrong.str()}"]
     finally:
         client.close()

@@ -179,7 +179,10 @@ class Writer:
 
     async def write(self, letters: Sequence[Letter]) -> list[Ack]:
         """Produce all, then wait for each delivery report."""
-        producer = self._open()
+        try:
+            producer = self._open()
+        except KafkaException as error:
+            return [Ack(Verdict.HOLD, str(error.args[0].name()), _unmade(error))] * len(letters)
         acks: list[Ack | None] = [None] * len(letters)
         for i, letter in enumerate(letters):
             record = letter.record
@@ -217,7 +220,10 @@ class Writer:
 
     async def missing(self, topics: Sequence[str], mend: str) -> Preflight:
         """Ask whether these topics are there; the client caches nothing for a topic that is asked for by name."""
-        producer = self._open()
+        try:
+            producer = self._open()
+        except KafkaException as error:
+            return Preflight(Health.MISSING, str(error.args[0].name()), _unmade(error))
         gone: list[str] = []
         code = ""
         for name in topics:
@@ -463,6 +469,11 @@ class _Report:
             if error is None
             else _ack_of(error, self._topic, self._record)
         )
+
+
+def _unmade(error: KafkaException) -> str:
+    """What to say where no producer can be made: a file that is not there, a property that the client does not take."""
+    return f"no producer can be made: {error.args[0].str()}"
 
 
 def _ack_of(error: KafkaError, topic: str, record: Record) -> Ack:

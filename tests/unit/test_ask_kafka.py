@@ -1,6 +1,7 @@
 """`check --online` asks the brokers what is there; it joins no group and always lets go of its client."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ class Client:
 
     def __init__(self, topics: dict[str, KafkaError | None], refusal: KafkaError | None = None) -> None:
         self.closed = False
+        self.hears: Callable[[KafkaError], None] | None = None
         self._topics = topics
         self._refusal = refusal
 
@@ -22,6 +24,11 @@ class Client:
         if self._refusal is not None:
             raise KafkaException(self._refusal)
         return SimpleNamespace(topics={name: SimpleNamespace(error=error) for name, error in self._topics.items()})
+
+    def poll(self, timeout: float) -> None:
+        if self.hears is not None:
+            self.hears(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+            self.hears(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
 
     def close(self) -> None:
         self.closed = True
@@ -51,3 +58,24 @@ def test_brokers_that_cannot_be_asked_are_named_with_the_reason() -> None:
     client = Client({}, KafkaError(KafkaError._TRANSPORT, "no route to host"))
     assert ask(client, "orders") == ["kafka: localhost:1 cannot be asked: _TRANSPORT no route to host"]
     assert client.closed
+
+
+def test_a_broker_that_refuses_us_is_told_of_in_its_own_words() -> None:
+    client = Client({}, KafkaError(KafkaError._TRANSPORT, "Failed to get metadata"))
+
+    def made(properties: dict[str, Any]) -> Client:
+        client.hears = properties["error_cb"]
+        return client
+
+    (words,) = asyncio.run(ask_kafka(config(), made))
+    assert words.endswith("cannot be asked: _AUTHENTICATION wrong password")
+    assert client.closed
+
+
+def test_a_client_that_cannot_be_made_is_a_complaint() -> None:
+    def made(properties: dict[str, Any]) -> Client:
+        raise KafkaException(KafkaError(KafkaError._INVALID_ARG, "ssl.ca.location failed: no such file"))
+
+    assert asyncio.run(ask_kafka(config(), made)) == [
+        "kafka: no client can be made: ssl.ca.location failed: no such file"
+    ]

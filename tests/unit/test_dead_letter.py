@@ -324,6 +324,23 @@ def test_a_cluster_that_refuses_us_holds_with_its_own_words_until_it_takes_a_let
     assert run(of.preflight()).health is Health.UNKNOWN
 
 
+def test_a_producer_that_cannot_be_made_holds_and_is_made_as_soon_as_it_can() -> None:
+    wrong = [KafkaException(KafkaError(KafkaError._INVALID_ARG, "ssl.ca.location failed: no such file"))] * 2
+
+    def made(heard: Callable[[KafkaError], None]) -> FakeProducer:
+        if wrong:
+            raise wrong.pop()
+        return FakeProducer()
+
+    of = DeadLetters("dead", made, connector="shop")
+    (ack,) = send(of, entry(of))
+    assert (ack.verdict, ack.code) == (Verdict.HOLD, "_INVALID_ARG")
+    assert "ssl.ca.location" in ack.detail
+    found = run(of.preflight())
+    assert (found.health, found.code) == (Health.MISSING, "_INVALID_ARG")
+    assert send(of, entry(of))[0].verdict is Verdict.DELIVERED
+
+
 def test_a_route_may_have_a_dead_letter_topic_of_its_own() -> None:
     producer = FakeProducer()
     of = letters(producer, topics={"paid": "paid.dead"})
