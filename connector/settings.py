@@ -90,7 +90,9 @@ class OAuthBearerAuth(TlsKeys):
     """A token of an OpenID Connect provider, by client credentials."""
 
     type: Literal["oauthbearer"]
-    token_endpoint: Text = Field(description="URL that gives tokens", repr=False)
+    token_endpoint: Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/@]+(/\S*)?$")] = Field(
+        description="URL that gives tokens"
+    )
     token_ca: str | None = Field(
         None, description="File of the certificate authority of token_endpoint (PEM); the system's by default"
     )
