@@ -311,9 +311,10 @@ class Fiddler(Simulator):
                     if self._knows_repeats and digest in self._bodies:
                         raise _Refused(409, "Conflict", "This request was accepted before.")
                     call = read(request, body, number)
+                    before = self.arrived
                     data, status = call.publish(beside), call.status
                     self._bodies.add(digest)
-                    self.unanswered.add(number)
+                    self.unanswered[number] = self.arrived - before
             except _Refused as refused:
                 return self._refusal(request, refused)
             await asyncio.sleep(sum(line.seconds for line in beside if line.do == "slow"))
@@ -321,7 +322,7 @@ class Fiddler(Simulator):
                 self.outcomes[whole.do] += 1
                 return await self._spoiled(whole, request, data, status)
             self.outcomes["published"] += 1
-            self.unanswered.discard(number)
+            self.unanswered.pop(number, None)
             return _reply(request, data, status)
 
         return handle

@@ -258,14 +258,15 @@ class Modelled(Simulator):
         reply: dict[str, Any] = {}
         if whole is None or whole.accepted:
             self.refuse(call, _input_flaws(operation, call))
+            before = self.arrived
             reply = self.perform(call, beside)
-            self.unanswered.add(call.number)
+            self.unanswered[call.number] = self.arrived - before
         await asyncio.sleep(sum(line.seconds for line in beside if line.do == "slow"))  # the client may go meanwhile
         if whole is not None:
             self.outcomes[whole.do] += 1
             return await self._misbehave(whole, operation, call, request, reply, headers)
         self.outcomes[operation.name] += 1
-        self.unanswered.discard(call.number)
+        self.unanswered.pop(call.number, None)
         return _success(operation, reply, headers)
 
     async def _misbehave(

@@ -73,9 +73,9 @@ class Server:
 class Simulator(Server):
     """One simulated service. `accepted` and `vanished` are what it took, whatever it answered.
 
-    Their items are dataclasses with an `index`, the place in the order of arrival over both. `unanswered` are the
-    requests whose items it took and then did not say so, which a client can only send again. A subclass says where it
-    listens (`routes`), and takes its share of the script for each request that is worth one.
+    Their items are dataclasses with an `index`, the place in the order of arrival over both. `unanswered` tells of each
+    request whose items it took and then did not say so how many those were: a client can only send them again. A
+    subclass says where it listens (`routes`), and takes its share of the script for each request that is worth one.
     """
 
     name: ClassVar[str]
@@ -90,7 +90,7 @@ class Simulator(Server):
         self.faults = Script(faults)
         self.accepted: list[Any] = []
         self.vanished: list[Any] = []
-        self.unanswered: set[int] = set()
+        self.unanswered: dict[int, int] = {}
         self.outcomes: Counter[str] = Counter()
         self.calls = 0
         self.arrived = 0

@@ -228,4 +228,4 @@ async def test_a_request_that_was_taken_and_not_answered_is_remembered_as_such(
     assert (await put(http, sandbox, ENTRY))[0] == 200
     taken = {event.request for event in sandbox.accepted}
     assert len(taken) == 3
-    assert sandbox.unanswered == taken - {max(taken)}
+    assert sandbox.unanswered == dict.fromkeys(taken - {max(taken)}, 1)
