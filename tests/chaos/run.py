@@ -31,7 +31,7 @@ import asyncio
 import shlex
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ from typing import Any, Final
 
 import pytest
 
-from connector.model import Record
+from connector.model import Record, TopicPartition
 from connector.sandbox.eventbridge import EventBridge
 from tests.chaos.brokers import Brokers
 from tests.chaos.proxy import Proxy
@@ -176,9 +176,12 @@ class Run:
         """Count a fault that has struck."""
         self.faults[fault] += n
 
-    async def may_repeat(self, here: Stage, more: int = 0) -> int:
-        """Let what is delivered and not committed now come twice, and `more`. Gives how many are delivered so."""
-        at_risk = await here.at_risk()
+    async def may_repeat(self, here: Stage, more: int = 0, since: Mapping[TopicPartition, int] | None = None) -> int:
+        """Let what is delivered and not committed now come twice, and `more`. Gives how many are delivered so.
+
+        `since` is what was committed when a fault began that may be over by now.
+        """
+        at_risk = await here.at_risk(since)
         self.bound += at_risk + more
         return at_risk
 

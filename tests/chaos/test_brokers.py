@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.chaos.run import Run, rate, session
+from tests.chaos.run import IN_FLIGHT, Run, rate, session
 from tests.kafka.stage import merged
 
 pytestmark = pytest.mark.chaos
@@ -39,10 +39,12 @@ async def test_a_coordinator_that_freezes_and_wakes_when_another_has_its_place_c
         written = await here.produce(6_000)
         await here.until_committed(500)
         asleep = await run.coordinator(here)
+        committed = await here.committed()
         with run.brokers.frozen(asleep):
             run.struck("coordinator frozen")
+            await member.says("lost")  # its session ends unheard
+            await run.may_repeat(here, IN_FLIGHT, since=committed)
             await run.coordinator(here, other_than=asleep)
-            await run.may_repeat(here)
             written += await run.goes_on(here)
         assert (await member.get("livez"))[0] == 200
-        await run.judge(here, written)
+        await run.judge(here, written, repeats=1)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from connector.model import Record
+from connector.model import Record, TopicPartition
 from connector.sandbox.faults import Fault, cut, error, expired_token, html, never, refuse, slow, throttle
 from tests.chaos.run import OPEN, Run, rate, session
 from tests.kafka.process import Daemon, seen
@@ -35,6 +35,7 @@ class Weather:
         self._run, self._here, self._changes = run, here, changes
         self.members: list[Daemon] = []
         self.written: list[Record] = []
+        self._committed: dict[TopicPartition, int] = {}  # before the strike
 
     async def begin(self) -> None:
         """Start the members."""
@@ -46,6 +47,7 @@ class Weather:
         """One strike, under load."""
         assert [member.code for member in self.members] == [None] * MEMBERS, "a member ended that nobody struck"
         self.written += await self._here.produce(self._run.rng.randrange(300, 1_200))
+        self._committed = await self._here.committed()
         self._sour()
         strikes: list[Callable[[], Awaitable[None]]] = [
             self._stop,
@@ -87,7 +89,7 @@ class Weather:
 
     async def _given_up(self, members: int) -> None:
         """What `members` members have open may come twice, since the group may give them up meanwhile."""
-        await self._run.may_repeat(self._here, members * OPEN)
+        await self._run.may_repeat(self._here, members * OPEN, since=self._committed)
 
     async def _again(self, index: int) -> None:
         self.members[index] = self._here.start(self._changes)

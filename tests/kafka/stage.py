@@ -285,9 +285,12 @@ class Stage:
 
         await eventually(at_end, within=within, what=f"the group has committed {wanted}")
 
-    async def at_risk(self) -> int:
-        """How many records the bus has and the group has not committed: so many come twice if nobody commits them."""
-        committed = await self.committed()
+    async def at_risk(self, since: Mapping[TopicPartition, int] | None = None) -> int:
+        """How many records the bus has that the group has not committed: so many come twice if nobody commits them.
+
+        `since` is what was committed at an earlier time, where the group may have gone on meanwhile.
+        """
+        committed = await self.committed() if since is None else since
         return sum(place.offset >= committed.get(place.tp, 0) for place in set(self.taken()))
 
     async def members(self) -> int:
