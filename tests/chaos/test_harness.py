@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.brokers import steady_ports
+from tests.chaos.brokers import java_hash, steady_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.table import BEGIN, END, table, written
 from tests.kafka.process import seen
@@ -131,6 +131,12 @@ async def test_before_a_service_that_is_away_a_proxy_ends_what_it_takes() -> Non
     (nobody,) = steady_ports(1)
     async with Proxy(nobody) as proxy, call(proxy) as caller:
         assert await ended(caller)
+
+
+def test_the_coordinator_is_found_by_the_hash_that_java_gives_a_name() -> None:
+    assert java_hash("hello") == 99162322
+    assert java_hash("connector") == 579210163  # of a negative one
+    assert java_hash("polygenelubricants") == 0  # the smallest of all numbers, without its sign
 
 
 def row(**changes: Any) -> dict[str, Any]:
