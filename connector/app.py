@@ -11,6 +11,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from random import Random
 from typing import Any, Final, Literal, Protocol
 
@@ -381,12 +383,13 @@ class App:
             return  # not opened and not passed by: the next owner reads them
         now = self.parts.clock()
         shares = self.assignment.shares
-        for record in records:
-            share = self.assignment.took(record, epochs.get(record.tp))
-            if share is not None and self.routes.of(record.tp.topic):  # else a reload let go the topic: it goes soon
-                self._take(share, record, now)
-        for topic, count in Counter(record.tp.topic for record in records).items():
-            self.tally.took(topic, count)
+        for tp, some in groupby(records, attrgetter("tp")):
+            run = list(some)
+            share = self.assignment.took(tp, run, epochs.get(tp))
+            self.tally.took(tp.topic, len(run))
+            if share is not None and self.routes.of(tp.topic):  # else a reload let go the topic: it goes soon
+                for record in run:
+                    self._take(share, record, now)
         for tp, position in positions.items():
             share = shares.get(tp)
             if share is not None and share.ledger.epoch == epochs.get(tp) and self.routes.of(tp.topic):
@@ -633,9 +636,8 @@ class App:
                 self._streaks.pop((event.route, "TRANSFORMATION"), None)
 
     def _offer(self, lane: Lane, entry: Entry) -> None:
-        route = self.routes.by_name.get(entry.event.route)
-        delay = route.settings.delay if route is not None else 0.0
-        if not delay:
+        delay = self.routes.delays.get(entry.event.route)
+        if delay is None:
             lane.offer(entry)
             return
         record, now = entry.event.record, self.parts.clock()

@@ -1,7 +1,7 @@
 """The partitions this member owns: a Ledger each, the room each has left, and what of each may be committed."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from connector.commit import Ledger, Totals
@@ -74,16 +74,16 @@ class Assignment:
             if share is not None:
                 share.ledger.close()
 
-    def took(self, record: Record, epoch: int | None) -> Share | None:
-        """Count a record that the consumer handed over; return its partition, None where its epoch has ended."""
-        self.taken += 1
-        self.taken_bytes += record.size
-        self._taken_of[record.tp.topic] += 1
-        share = self.shares.get(record.tp)
+    def took(self, tp: TopicPartition, records: Sequence[Record], epoch: int | None) -> Share | None:
+        """Count records of a partition that the consumer handed over; return its share, None where its epoch ended."""
+        self.taken += len(records)
+        self.taken_bytes += sum(record.size for record in records)
+        self._taken_of[tp.topic] += len(records)
+        share = self.shares.get(tp)
         if share is None or share.ledger.epoch != epoch:
             return None
-        share.taken += 1
-        self._dirty.add(record.tp)
+        share.taken += len(records)
+        self._dirty.add(tp)
         return share
 
     def halt(self, tp: TopicPartition, why: str) -> None:

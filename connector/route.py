@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from connector.cloudevents import decode_cloudevent
 from connector.decode import DECODERS, Decoder, Unready, decode_headers
@@ -85,6 +85,21 @@ class Route:
         return any(pattern.fullmatch(topic) for pattern in self.topics)
 
 
+class _Way(NamedTuple):
+    """How records of one topic go: by which routes, and how they are read.
+
+    `outside` are conditions of which one must hold for any route to take a record, and which can be told before it is
+    decoded; None where a route has no such condition.
+    """
+
+    routes: tuple[Route, ...]
+    fallbacks: tuple[Route, ...]
+    format: str
+    key_format: str
+    tombstones: bool
+    outside: tuple[Callable[[Names], bool], ...] | None
+
+
 class Routes:
     """All routes of a config, in file order.
 
@@ -101,11 +116,13 @@ class Routes:
     ) -> None:
         self.routes: Final = tuple(routes)
         self.by_name: Final = {route.name: route for route in routes}
+        self.delays: Final = {route.name: route.settings.delay for route in routes if route.settings.delay}
         self.schemas: Final = schemas
         self._decoders: Mapping[str, Decoder] = {**DECODERS, **(schemas.decoders if schemas is not None else {})}
         self._topic = topic
         self._prefix = id_prefix
         self._of: dict[str, tuple[Route, ...]] = {}
+        self._ways: dict[str, _Way] = {}
 
     def knowing(self, schemas: Schemas | None) -> "Routes":
         """The same routes with the schemas that others have fetched."""
@@ -122,51 +139,57 @@ class Routes:
         """Whether a record of this topic can become an event of this target."""
         return any(target in route.settings.targets for route in self.of(topic))
 
+    def _way(self, topic: str) -> _Way:
+        found = self._ways.get(topic)
+        if found is None:
+            routes, read = self.of(topic), self._topic(topic)
+            outside = [route.match.outside for route in routes if route.match is not None]
+            told = tuple(each for each in outside if each is not None)
+            found = self._ways[topic] = _Way(
+                tuple(route for route in routes if not route.settings.fallback),
+                tuple(route for route in routes if route.settings.fallback),
+                read.format,
+                read.key_format,
+                read.tombstones != "skip",
+                told if len(told) == len(routes) else None,
+            )
+        return found
+
     def route(self, record: Record) -> Routed:
-        """Make of a record what its routes say."""
+        """Make of a record what its routes say. It is decoded only where a route may take it."""
         routed = Routed()
-        routes = self.of(record.tp.topic)
-        topic = self._topic(record.tp.topic)
-        if record.value is None and topic.tombstones == "skip":
+        way = self._way(record.tp.topic)
+        if record.value is None and not way.tombstones:
             routed.tombstone = True
             return routed
-        if not routes:
+        names = undecoded(record)
+        if way.outside is not None and not any(told(names) for told in way.outside):
             return routed
-        names = self.read(record)
-        if isinstance(names, Unready):
-            routed.unready = names
-            return routed
-        if isinstance(names, Unread):
-            routed.failures.append(self._unread(record, names, routes))
-            return routed
-        for route in routes:
-            if route.match is not None and not route.match.test(names):
-                continue  # asked here and not in `_run`: most routes say no, and a call each is what they cost
-            if not route.settings.fallback and self._run(route, record, names, routed) and route.settings.final:
-                break
-        if not routed.matched and not routed.failures:
-            for route in routes:
-                if not route.settings.fallback or (route.match is not None and not route.match.test(names)):
-                    continue
-                if self._run(route, record, names, routed) and route.settings.final:
-                    break
+        unread = self._fill(names, record, way)
+        if unread is None:
+            self._run_all(way.routes, record, names, routed)
+            if not routed.matched and not routed.failures:
+                self._run_all(way.fallbacks, record, names, routed)
+        elif isinstance(unread, Unready):
+            routed.unready = unread
+        else:
+            routed.failures.append(self._unread(record, unread, self.of(record.tp.topic)))
         return routed
 
     def read(self, record: Record) -> Names | Unread | Unready:
         """Decode key, headers and value: what conditions and expressions see of a record."""
-        topic, tp = self._topic(record.tp.topic), record.tp
-        value = self._decoded(record.value, topic.format, record.headers)
+        names = undecoded(record)
+        return self._fill(names, record, self._way(record.tp.topic)) or names
+
+    def _fill(self, names: Names, record: Record, way: _Way) -> Unread | Unready | None:
+        """Decode key and value; what stands in the way."""
+        names.value = value = self._decoded(record.value, way.format, record.headers)
         if isinstance(value, Undecodable):
             return Unread("VALUE_CONVERTER", value.code, f"the value is {value.reason}")
-        key = self._decoded(record.key, topic.key_format, record.headers)
+        names.key = key = self._decoded(record.key, way.key_format, record.headers)
         if isinstance(key, Undecodable):
             return Unread("KEY_CONVERTER", key.code, f"the key is {key.reason}")
-        if isinstance(value, Unready):
-            return value
-        if isinstance(key, Unready):
-            return key
-        headers = decode_headers(record.headers)
-        return Names(tp.topic, tp.partition, record.offset, record.timestamp_ms, key, headers, value)
+        return value if isinstance(value, Unready) else key if isinstance(key, Unready) else None
 
     def _decoded(self, data: bytes | None, format: str, headers: Headers) -> Any:
         if data is not None:
@@ -180,6 +203,13 @@ class Routes:
         policy = min((route.settings.on_error for route in routes), key=_STRICTEST.index)
         event = self._event(record, routes[0].name, "", {}, None)
         return Failure(event, unread.stage, unread.code, unread.reason, policy)
+
+    def _run_all(self, routes: Sequence[Route], record: Record, names: Names, routed: Routed) -> None:
+        for route in routes:
+            if route.match is not None and not route.match.test(names):
+                continue  # asked here and not in `_run`: most routes say no, and a call each is what they cost
+            if self._run(route, record, names, routed) and route.settings.final:
+                break
 
     def _run(self, route: Route, record: Record, names: Names, routed: Routed) -> bool:
         """Run a route whose pattern matches; True where it took the record, or failed while it was asked."""
@@ -223,6 +253,12 @@ class Routes:
         """The failure that stands for a record which no route took."""
         event = self._event(record, "", "", {}, None)
         return Failure(event, "TRANSFORMATION", "Unrouted", "no route takes this record", policy)
+
+
+def undecoded(record: Record) -> Names:
+    """What can be seen of a record before it is decoded."""
+    tp = record.tp
+    return Names(tp.topic, tp.partition, record.offset, record.timestamp_ms, None, decode_headers(record.headers), None)
 
 
 def first_stem(record: Record) -> str:

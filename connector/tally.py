@@ -1,9 +1,8 @@
-"""What has happened, counted twice from one place: in the metrics for machines, in plain numbers for `/status`."""
+"""What has happened, told twice from one place: in the metrics for machines, in plain numbers for `/status`."""
 
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Final, TypeVar
 
 import structlog
@@ -27,21 +26,40 @@ class Tally:
         self.metrics: Final = metrics
         self._wall = wall
         self._log = structlog.get_logger("connector.publish")
-        # What is counted for each record is found once: to find it costs more than to count.
-        self._of_route = cache(metrics.route_matched.labels)
-        self._of_event = cache(metrics.events.labels)
+        self._matched = metrics.route_matched.of
+        self._ended = metrics.events.of
+        self._retried: Counter[tuple[str, str]] = Counter()  # (route, target)
         self.consumed = 0
         self.unrouted = 0
         self.dead_letters = 0
         self.calls = 0
         self.call_seconds = 0.0
-        self.matched: Counter[str] = Counter()
-        self.by_route: Counter[tuple[str, str]] = Counter()  # (route, outcome or "retried")
-        self.by_target: Counter[tuple[str, str]] = Counter()
         self._codes: set[str] = set()
         # (route, code) → count, last time
         self.letters: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self.errors: dict[str, OrderedDict[str, tuple[int, float]]] = {}  # target → code → count, last time
+
+    def matched(self, route: str) -> int:
+        """Records that a route took."""
+        return self._matched[route,]
+
+    @property
+    def by_route(self) -> Counter[tuple[str, str]]:
+        """What became of events, by route and outcome; `retried` counts tries."""
+        return self._by(0)
+
+    @property
+    def by_target(self) -> Counter[tuple[str, str]]:
+        """The same by target."""
+        return self._by(1)
+
+    def _by(self, name: int) -> Counter[tuple[str, str]]:
+        found: Counter[tuple[str, str]] = Counter()
+        for labels, count in self._ended.items():
+            found[labels[name], labels[2]] += count
+        for names, count in self._retried.items():
+            found[names[name], "retried"] += count
+        return found
 
     def took(self, topic: str, records: int) -> None:
         """Records were taken from Kafka."""
@@ -55,14 +73,11 @@ class Tally:
 
     def took_route(self, route: str) -> None:
         """A route took a record."""
-        self.matched[route] += 1
-        self._of_route(route).inc()
+        self._matched[route,] += 1
 
     def ended(self, event: Event, outcome: str) -> None:
         """An event came to its end: delivered, dead_lettered, skipped or dry_run."""
-        self.by_route[event.route, outcome] += 1
-        self.by_target[event.target, outcome] += 1
-        self._of_event(event.route, event.target, outcome).inc()
+        self._ended[event.route, event.target, outcome] += 1
 
     def buried(self, event: Event, code: str) -> None:
         """The dead-letter topic has acknowledged an event."""
@@ -82,8 +97,7 @@ class Tally:
     def retried(self, entry: Entry, ack: Ack) -> None:
         """An entry will be sent again."""
         event = entry.event
-        self.by_route[event.route, "retried"] += 1
-        self.by_target[event.target, "retried"] += 1
+        self._retried[event.route, event.target] += 1
         self.metrics.retries.labels(route=event.route, target=event.target, code=self._label(ack.code)).inc()
 
     def called(self, target: str, batch: Batch, trigger: Trigger, acks: Sequence[Ack], seconds: float) -> None:

@@ -14,7 +14,7 @@ from connector.mapping.parse import parse
 from connector.mapping.place import Place
 from connector.mapping.tree import Logic
 from connector.model import Event, Limits, Record, Unpublishable
-from connector.route import Failure, Route, Routed, Routes, compile_routes
+from connector.route import Failure, Route, Routed, Routes, compile_routes, undecoded
 from connector.settings import Loaded, Settings
 from connector.targets import REGISTRY
 from connector.targets.contract import Kind
@@ -129,9 +129,9 @@ class DryRun:
         return Trial(record, answers, _trouble(self.routes.unrouted(record, policy)))
 
     def _answers(self, record: Record, routed: Routed) -> Iterator[Answer]:
-        names = self.routes.read(record)
-        if not isinstance(names, Names):
-            raise ValueError("a record that was routed has been decoded")
+        read = self.routes.read(record)
+        # it was routed all the same: no route wants it, whatever its value is
+        names = read if isinstance(read, Names) else undecoded(record)
         failed = {failure.event.route: failure for failure in routed.failures}
         took = {*routed.matched, *failed}
         last = ""

@@ -36,14 +36,17 @@ class Reason(NamedTuple):
 class Match:
     """A compiled pattern. `test` is the bare function: call it in a hot loop, it costs half of calling the object.
 
+    `outside` tests only what can be told before key and value are read; None where the pattern says nothing of that.
     The answer depends on nothing but the pattern and the record. Neither way raises, whatever the record holds.
     """
 
-    __slots__ = ("_conditions", "test")
+    __slots__ = ("_conditions", "outside", "test")
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
         self.test: Callable[[Names], bool] = Writer().of_record(conditions)
+        outer = tuple(each for each in conditions if not isinstance(each, Choice) and each.key not in ("key", "value"))
+        self.outside: Callable[[Names], bool] | None = Writer().of_record(outer) if outer else None
 
     def __call__(self, names: Names) -> bool:
         return self.test(names)

@@ -176,7 +176,7 @@ def _route(app: "App", name: str) -> RouteStatus:
         name=name,
         topics=list(settings.topics),
         targets=list(settings.targets),
-        matched=app.tally.matched[name],
+        matched=app.tally.matched(name),
         delivered=counts[name, "delivered"],
         dead_lettered=counts[name, "dead_lettered"],
         skipped=counts[name, "skipped"],

@@ -170,6 +170,7 @@ class EventBridge:
         self._service = Service("events", settings, sessions=sessions, as_written=True)
         self._codes = {code: OVERRIDES[word] for code, word in settings.codes.items()}
         self._buses = tuple(dict.fromkeys((settings.event_bus, *settings.event_buses)))
+        self._id_path = settings.id_to.split(".")[1:]
         self._endpoint = {} if settings.endpoint_id is None else {"EndpointId": settings.endpoint_id}
         limit = settings.batch.max_bytes or DEFAULT_BYTES
         self._limits = Limits(settings.batch.max_entries or MAX_ENTRIES, limit, limit)
@@ -197,10 +198,9 @@ class EventBridge:
             Unpublishable: with the field, the reason and a code of ours.
         """
         fields = event.fields
-        for key in fields:
-            if key not in MAP:
-                known = ", ".join(MAP)
-                raise Unpublishable(f"PutEvents does not know this field; it knows {known}", key, "UnknownField")
+        if not fields.keys() <= MAP.keys():
+            key, known = next(key for key in fields if key not in MAP), ", ".join(MAP)
+            raise Unpublishable(f"PutEvents does not know this field; it knows {known}", key, "UnknownField")
         entry: dict[str, Any] = {
             "Source": _source(fields),
             "DetailType": _detail_type(fields),
@@ -223,7 +223,7 @@ class EventBridge:
 
     def _detail(self, event: Event) -> str:
         value = event.fields.get("Detail", event.record.value)
-        path = self._settings.id_to.split(".")[1:]
+        path = self._id_path
         try:
             match value:
                 case None:
@@ -234,7 +234,7 @@ class EventBridge:
                         return strict_json.encode(_with_id(parsed, path, event.id))
                     return value if isinstance(value, str) else value.decode()
                 case dict():
-                    return strict_json.encode(_with_id(value, path, event.id) if path else value)
+                    return strict_json.encode(_with_id(value, path, event.id) if path else value, event.record.value)
                 case _:
                     raise strict_json.Flaw("NotAnObject", "must be a JSON object")
         except strict_json.Flaw as flaw:

@@ -24,6 +24,9 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG: Final = b"0" * 19
 """An integer beyond 64 bits has at least as many digits; within a text they only cost a second look."""
 
+_SAFE: Final = orjson.OPT_STRICT_INTEGER
+"""Integers of up to 53 bits alone: cheaper than looking for long ones in what was written."""
+
 _PLAIN: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 _TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*")([ \t\n\r]*:)?|[{}\[\]]|-?[0-9][0-9.eE+-]*', re.DOTALL)
@@ -58,13 +61,15 @@ def parse(text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def encode(value: Any) -> str:
+def encode(value: Any, read_from: bytes | None = None) -> str:
     """Write a value as compact JSON, non-ASCII characters as themselves, aware datetimes as RFC 3339.
+
+    `read_from` is the text that the value may have been read from: what is written the same again is as good as it was.
 
     Raises:
         Flaw: NotUTF8, NotFinite, IntegerOutOfRange, TooDeep or WrongType, with its place.
     """
-    if (quick := _encode_everyday(value)) is not None:
+    if (quick := _encode_everyday(value, read_from)) is not None:
         return quick
     levels = _inspect(value)
     try:
@@ -90,18 +95,23 @@ def _parse_canonical(text: str | bytes) -> dict[str, Any] | None:
     return value if same and _LONG not in data.translate(_DIGITS) else None
 
 
-def _encode_everyday(value: Any) -> str | None:
+def _encode_everyday(value: Any, read_from: bytes | None) -> str | None:
     """Write a value that holds nothing unusual, None for any other.
 
     orjson refuses by itself what JSON does not have, but for three things: it writes NaN and Infinity as null, takes
     integers of up to 64 bits without a sign, and times without a zone. So times are left to `_inspect`, long numbers
-    too, and a null must be one in the value as well.
+    too, and a null must be one in the text that was read, or in the value as well.
     """
     try:
-        data = orjson.dumps(value, option=_PLAIN)
+        data = orjson.dumps(value, option=_PLAIN | _SAFE)
     except TypeError:
-        return None
-    if _LONG in data.translate(_DIGITS) or (b"null" in data and orjson.loads(data) != value):
+        try:
+            data = orjson.dumps(value, option=_PLAIN)
+        except TypeError:
+            return None
+        if _LONG in data.translate(_DIGITS):
+            return None
+    if data != read_from and b"null" in data and orjson.loads(data) != value:
         return None
     return data.decode()
 

@@ -17,7 +17,7 @@ def assignment(*tps: TopicPartition, bounds: Bounds = BOUNDS) -> Assignment:
 
 def take(of: Assignment, tp: TopicPartition, offset: int, size: int = 10) -> Settle:
     record = Record(tp, offset, 0, None, b"x" * size)
-    share = of.took(record, of.shares[tp].ledger.epoch)
+    share = of.took(tp, [record], of.shares[tp].ledger.epoch)
     assert share is of.shares[tp]
     (settle,) = share.ledger.open(record, 1, 0.0)
     return settle
@@ -134,7 +134,7 @@ def test_a_restarted_partition_is_granted_anew_even_if_its_room_is_the_same() ->
 def test_a_record_that_owes_nothing_takes_no_room() -> None:
     of = assignment(A)
     of.credit()
-    of.took(Record(A, 0, 0, None, None), 1)
+    of.took(A, [Record(A, 0, 0, None, None)], 1)
     of.shares[A].ledger.open(Record(A, 0, 0, None, None), 0, 0.0)
     assert of.credit().per_partition == {A: (9, 1)}
 
@@ -204,8 +204,8 @@ def test_what_some_topics_may_take_together_counts_from_what_they_brought_so_far
 
 def test_a_record_of_an_assignment_that_has_ended_is_counted_all_the_same_because_the_thread_counted_it() -> None:
     of = assignment(A)
-    assert of.took(Record(A, 0, 0, None, b"x" * 10), 7) is None
-    assert of.took(Record(B, 0, 0, None, b"x" * 10), 1) is None
+    assert of.took(A, [Record(A, 0, 0, None, b"x" * 10)], 7) is None
+    assert of.took(B, [Record(B, 0, 0, None, b"x" * 10)], 1) is None
     assert of.credit((), {"bus": (frozenset({"orders"}), 5)}) == (
         22,
         1020,

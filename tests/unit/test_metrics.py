@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from connector.metrics import Metrics, outcome_of, watch_process
+from connector.metrics import Counts, Delays, Metrics, outcome_of, watch_process
 from connector.model import Ack, TopicPartition, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -45,10 +45,10 @@ def families(metrics: Metrics) -> dict[str, tuple[str, ...]]:
     """Name, as Prometheus shows it, → labels, of every metric the object has."""
     found = {}
     for name, metric in vars(metrics).items():
-        if isinstance(metric, MetricWrapperBase):
+        if isinstance(metric, MetricWrapperBase | Counts | Delays):
             (family,) = metric.describe()
             shown = family.name + ("_total" if family.type == "counter" else "")
-            found[shown] = tuple(metric._labelnames)
+            found[shown] = tuple(getattr(metric, "_labelnames", getattr(family, "_labelnames", ())))
             assert shown.removeprefix("connector_").removesuffix("_total") == name
     return found
 
@@ -87,6 +87,18 @@ def test_counters_do_not_bring_a_created_series_each(metrics: Metrics) -> None:
     assert [line for line in exposed(metrics) if "_created" in line] == []
 
 
+def test_a_delay_is_counted_as_the_client_library_counts_it(metrics: Metrics) -> None:
+    theirs = Histogram("theirs", "", buckets=(0.05, 1), registry=metrics.registry)
+    ours = Delays("ours", "", (0.05, 1), metrics.registry)
+    for seconds in (0.0, 0.05, 0.051, 1.0, 7.5):
+        theirs.observe(seconds)
+        ours.observe(seconds)
+    lines = exposed(metrics)
+    assert [line.replace("ours", "theirs") for line in lines if line.startswith("ours")] == [
+        line for line in lines if line.startswith("theirs")
+    ]
+
+
 def test_an_announced_route_is_shown_at_zero(metrics: Metrics) -> None:
     metrics.announce("paid", ["bus", "audit"])
     lines = exposed(metrics)
@@ -103,7 +115,7 @@ def test_a_preflight_that_was_never_made_shows_neither_found_nor_missing(metrics
 
 def test_announcing_again_changes_no_count(metrics: Metrics) -> None:
     metrics.announce("paid", ["bus"])
-    metrics.events.labels(route="paid", target="bus", outcome="delivered").inc(3)
+    metrics.events.of["paid", "bus", "delivered"] += 3
     metrics.announce("paid", ["bus"])
     assert 'connector_events_total{outcome="delivered",route="paid",target="bus"} 3.0' in exposed(metrics)
 

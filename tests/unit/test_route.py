@@ -167,3 +167,20 @@ def test_a_replayed_record_keeps_the_id_of_its_first_time_in_every_route_and_hid
 def test_a_first_id_that_is_none_is_passed_over(value: bytes | None) -> None:
     of = routes({"name": "one"})
     assert ids(of.route(record(headers=(("__connector.errors.id", value),)))) == ["t-3-42/one"]
+
+
+def test_a_record_whose_headers_no_route_wants_is_not_decoded() -> None:
+    want = {"headers": {"kind": ["order"]}, "value": {"n": [1]}}
+    of = routes({"name": "one", "match": want}, {"name": "two", "match": {"headers": {"kind": ["refund"]}}})
+    unreadable = record(b"{", headers=(("kind", b"visit"),))
+    assert of.route(unreadable) == Routed()
+    assert [failure.code for failure in of.route(record(b"{", headers=(("kind", b"order"),))).failures] == ["NotJSON"]
+    assert of.route(record(headers=(("kind", b"order"),))).matched == ["one"]
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"match": {"value": {"n": [1]}}}, {"match": {"$or": [{"headers": {"a": ["b"]}}, {"key": ["k"]}]}}]
+)
+def test_a_route_without_such_a_condition_has_every_record_of_its_topic_decoded(other: dict[str, Any]) -> None:
+    of = routes({"name": "one", "match": {"headers": {"kind": ["order"]}}}, {"name": "two", **other})
+    assert [failure.code for failure in of.route(record(b"{")).failures] == ["NotJSON"]

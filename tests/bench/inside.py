@@ -1,0 +1,189 @@
+"""Where the daemon's own CPU goes: its event loop on records from memory, with the real target and the stub.
+
+The consumer thread is left out, and nothing else. What is printed is CPU a record, or with `--profile` the share of
+each step by cProfile, which makes calls of Python dearer than they are: compare what it says before and after a change.
+"""
+
+import argparse
+import asyncio
+import cProfile
+import gc
+import json
+import os
+import pstats
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from connector.app import App, real_parts
+from connector.loading.load import compiled, load
+from connector.metrics import Metrics
+from connector.model import Record, TopicPartition
+from connector.room import MOST, Credit
+from connector.route import compile_routes
+from tests.bench.carry import ENVIRONMENT, order, stub
+
+TOPIC: Final = "orders"
+PARTITIONS: Final = 4
+FULL: Final = 20_000
+"""Records that may be open: with the first of them the loop takes more than it ends, with the last it only ends."""
+HEADERS: Final = (("event-type", b"order.paid"),)
+
+
+class Source:
+    """Stands for the consumer: hands over records from memory as far as it is granted, and confirms every commit."""
+
+    def __init__(self, app: App, values: Sequence[bytes], records: int) -> None:
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        self._tps = [TopicPartition(TOPIC, number) for number in range(PARTITIONS)]
+        self._values = cycle(values)
+        self._left = records
+        self._taken = 0
+        self._allowed = 0
+        self._room = dict.fromkeys(self._tps, 0)
+        self._next = dict.fromkeys(self._tps, 0)
+        self.finished: asyncio.Future[None] = self._loop.create_future()
+        self.turned_at = time.monotonic()
+        self.callback_until: float | None = None
+
+    def start(self) -> None:
+        self._loop.call_soon(self._app.assigned, 1, self._tps)
+
+    def grant(self, credit: Credit) -> None:
+        self._allowed = credit.records
+        self._room.update({tp: total for tp, (total, _) in credit.per_partition.items()})
+        self._loop.call_soon(self._turn)
+
+    def commit(self, offsets: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        self._loop.call_soon(self._app.committed, {tp: at for tp, (at, _) in offsets.items()}, "")
+
+    def read(self, topics: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def stop_taking(self) -> None:
+        self._left = 0
+
+    def close(self) -> None:
+        self.finished.set_result(None)
+
+    def _turn(self) -> None:
+        open_room = min(self._room[tp] - self._next[tp] for tp in self._tps) * PARTITIONS
+        count = min(MOST, self._left, self._allowed - self._taken, open_room) // PARTITIONS
+        if count <= 0:
+            return
+        now = int(time.time() * 1000)
+        records = [
+            Record(tp, self._next[tp] + at, now, b"c-%d" % at, value, HEADERS)
+            for tp in self._tps
+            for at, value in enumerate(islice(self._values, count))
+        ]
+        for tp in self._tps:
+            self._next[tp] += count
+        self._taken += len(records)
+        self._left -= len(records)
+        try:
+            self._app.taken(dict.fromkeys(self._tps, 1), records, self._next.copy())
+        except BaseException as error:  # noqa: BLE001 - it ends the run
+            self.finished.set_exception(error)
+
+
+async def carried(config: Path, values: Sequence[bytes], records: int, profile: cProfile.Profile | None) -> float:
+    """CPU microseconds a record, between two moments at which as many records are open as may be."""
+    loaded = compiled(load([config], os.environ))
+    assert loaded.settings is not None, loaded.problems
+    routes, _ = compile_routes(loaded.settings, loaded.locate)
+    assert routes is not None
+    parts = real_parts()
+    made: list[Source] = []
+
+    def source(settings: Any, app: App, loop: asyncio.AbstractEventLoop) -> Source:
+        made.append(Source(app, values, records))
+        return made[0]
+
+    app = App(loaded, routes, Metrics(CollectorRegistry()), parts.__class__(source, parts.target, parts.dead_letters))
+    running = asyncio.create_task(app.run())
+
+    async def until(count: int) -> None:
+        while sum(app.tally.by_route.values()) < count:
+            assert not running.done()
+            await asyncio.sleep(0.01)
+
+    await until(FULL)
+    if profile is not None:
+        profile.enable()
+    before, began = sum(app.tally.by_route.values()), time.process_time()
+    await until(records - FULL)
+    spent, done = time.process_time() - began, sum(app.tally.by_route.values()) - before
+    if profile is not None:
+        profile.disable()
+    app.stop()
+    await running
+    return spent / done * 1e6
+
+
+def config_of(endpoint: str, folder: str) -> Path:
+    """The daemon's config of the benchmark."""
+    target = {"type": "eventbridge", "region": "eu-west-1", "event_bus": "orders", "endpoint_url": endpoint}
+    route = {
+        "name": "paid",
+        "topics": [TOPIC],
+        "targets": ["bus"],
+        "on_error": "hold",
+        "on_reject": "hold",
+        "match": {"value": {"status": ["PAID", "SHIPPED"]}},
+        "map": {"Source": "com.acme.${value.channel}", "DetailType": "Order ${value.status}", "Detail": "${value}"},
+    }
+    file = Path(folder) / "inside.yaml"
+    file.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "kafka": {"bootstrap_servers": "127.0.0.1:1", "group_id": "inside"},
+                "targets": {"bus": target},
+                "routes": [route],
+                "unrouted": "skip",
+                "limits": {
+                    "max_open_records": int(os.environ.get("OPENR", "20000")),
+                    "max_open_per_partition": int(os.environ.get("OPENR", "20000")) // 4,
+                },
+            }
+        )
+    )
+    return file
+
+
+def main() -> None:
+    """Measure, several times in turn."""
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--records", type=int, default=100_000)
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--size", type=int, default=600)
+    asked.add_argument("--profile", type=int, default=0, help="print so many lines of the profile")
+    options = asked.parse_args()
+    os.environ.update(ENVIRONMENT)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    values = [order(number, options.size) for number in range(1000)]
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    profile = cProfile.Profile() if options.profile else None
+    for _ in range(1 if profile else options.rounds):
+        with stub() as target, tempfile.TemporaryDirectory() as folder:
+            config = config_of(target.endpoint, folder)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                print(f"{runner.run(carried(config, values, options.records, profile)):.1f} µs a record", flush=True)
+    if profile is not None:
+        pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(options.profile)
+
+
+if __name__ == "__main__":
+    main()
