@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-daemon lock clean chaos chaos-mutants soak \
+.PHONY: help setup run check lint types test mutate differential patterns fiddler-clients browser bench bench-mapping lock clean chaos chaos-mutants soak \
 	image dist \
 	sbom audit deploy-check
 
@@ -92,11 +92,11 @@ fiddler-clients: $(VENV)/fiddler-v3/.done $(VENV)/fiddler-v2/.done $(VENV)/.dev 
 browser: $(VENV)/.browser ## the status page in headless Chromium (installs it from Debian packages where it is missing)
 	$(BIN)/pytest $(ARGS) tests/browser
 
-bench: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
-	$(BIN)/python -m tests.bench.mapping $(ARGS)
-
-bench-daemon: $(VENV)/.dev ## what the whole daemon costs, beside a plain script, another tool and the limit (ARGS=--short)
+bench: $(VENV)/.dev ## what the whole daemon costs, beside a plain script, another tool and the limit (ARGS=--short)
 	$(BIN)/python -m tests.bench.daemon $(ARGS)
+
+bench-mapping: $(VENV)/.differential ## what matching and mapping cost, as ratios to reading the record's JSON
+	$(BIN)/python -m tests.bench.mapping $(ARGS)
 
 lock: $(VENV)/.dev ## write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
@@ -145,7 +145,7 @@ $(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
 	@$(PIP) --require-hashes -r requirements-browser.lock
 	@touch $@
 
-# What only `differential` and `bench` compare with. Its lock takes the versions of the development lock.
+# What only `differential` and `bench-mapping` compare with. Its lock takes the versions of the development lock.
 $(VENV)/.differential: requirements-differential.lock $(VENV)/.dev
 	@echo "Installing what to compare with into $(VENV), once."
 	@$(PIP) --require-hashes -r requirements-differential.lock

@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,14 +42,20 @@ ENVIRONMENT: Final = {
 
 @dataclass(slots=True)
 class Cost:
-    """What a run cost. `micros` is CPU microseconds a record, `rate` records a second of wall time."""
+    """What a run cost.
+
+    `micros` is CPU microseconds a record, `rate` records a second of wall time, `cores` how much of them it got, and
+    `stub` how much the stub took meanwhile. `start_s` is until the first acknowledgement, `whole_s` until the last.
+    """
 
     micros: float
     rate: float
     rss_mb: float
     start_s: float
     idle: float = 0.0
-    latencies: list[float] = field(default_factory=list)
+    cores: float = 0.0
+    stub: float = 0.0
+    whole_s: float = 0.0
 
 
 class Stuck(Exception):
@@ -118,7 +124,14 @@ def rss_mb(pid: int) -> float:
 
 
 def carry(
-    command: Sequence[str], target: Stub, records: int, log: Path, *, members: int = 1, idle: float = 0.0
+    command: Sequence[str],
+    target: Stub,
+    records: int,
+    log: Path,
+    *,
+    members: int = 1,
+    idle: float = 0.0,
+    patience: float = PATIENCE,
 ) -> Cost:
     """Run `members` processes of the command until the stub has all records; `idle` seconds of rest are measured."""
     began = time.monotonic()
@@ -127,18 +140,23 @@ def carry(
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT)
             for _ in range(members)
         ]
-    marks: list[tuple[int, float, float]] = []
+    marks: list[tuple[int, float, float, float]] = []
     started = 0.0
     try:
         for share in (0.0, FIRST, LAST):
             while target.taken < max(1, records * share):
-                if any(process.poll() is not None for process in run) or time.monotonic() - began > PATIENCE:
+                if any(process.poll() is not None for process in run) or time.monotonic() - began > patience:
                     raise Stuck(f"{target.taken} of {records} records:\n{log.read_text(errors='replace')[-2000:]}")
                 time.sleep(0.001)
             started = started or time.monotonic() - began
-            marks.append((target.taken, sum(cpu(process.pid) for process in run), time.monotonic()))
-        (_, _, _), (first, before, at), (last, after, until) = marks
+            spent = sum(cpu(process.pid) for process in run)
+            marks.append((target.taken, spent, cpu(target.process.pid), time.monotonic()))
+        _, (first, before, theirs, at), (last, after, theirs_after, until) = marks
         cost = Cost((after - before) / (last - first) * 1e6, (last - first) / (until - at), 0.0, started)
+        cost.cores, cost.stub = (after - before) / (until - at), (theirs_after - theirs) / (until - at)
+        while target.taken < records and time.monotonic() - began < patience:
+            time.sleep(0.001)
+        cost.whole_s = time.monotonic() - began
         if idle:
             time.sleep(2.0)  # the last linger, the last commit
             before, at = cpu(run[0].pid), time.monotonic()
@@ -169,8 +187,14 @@ def order(number: int, size: int, status: str = "PAID") -> bytes:
     return orjson.dumps({**value, "note": "x" * max(0, size - len(text) - 10)}) if len(text) + 10 < size else text
 
 
-def fill(bootstrap: str, topic: str, records: int, size: int, partitions: int) -> None:
-    """Make a topic and preload it."""
+def fill(
+    bootstrap: str, topic: str, records: int, size: int, partitions: int, make: Callable[[int], bytes] | None = None
+) -> None:
+    """Make a topic and preload it with orders, or with what `make` makes of a number.
+
+    A thousand of them are made, and written again and again.
+    """
+    values = [make(number) if make is not None else order(number, size) for number in range(min(records, 1000))]
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
     producer = Producer(
@@ -179,10 +203,10 @@ def fill(bootstrap: str, topic: str, records: int, size: int, partitions: int) -
     header: list[tuple[str, str | bytes | None]] = [("event-type", b"order.paid")]
     for number in range(records):
         key = f"c-{number % 4999}"
-        producer.produce(topic, order(number, size), key, partition=number % partitions, headers=header)
+        producer.produce(topic, values[number % 1000], key, partition=number % partitions, headers=header)
         if number % 500 == 0:
             producer.poll(0.01 if len(producer) > 100_000 else 0)
-    left = producer.flush(60)
+    left = producer.flush(120)
     assert left == 0, f"{left} records were not taken by the broker"
 
 

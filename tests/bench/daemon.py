@@ -15,21 +15,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
 
-from tests.bench.carry import ENVIRONMENT, Cost, Stub, carry, fill, stream, stub
+from tests.bench.carry import ENVIRONMENT, Cost, Stub, carry, fill, order, stream, stub
 from tests.bench.plot import draw
+from tests.bench.services import EVENTBRIDGE, MATCH, SERVICES, avro
 from tests.kafka.broker import missing, running
 
 OUT: Final = Path("build/bench")
-PARTS: Final = "main,curves,members,latency"
-ROUTE: Final[Mapping[str, Any]] = {
-    "match": {"value": {"status": ["PAID", "SHIPPED"]}},
-    "map": {"Source": "com.acme.${value.channel}", "DetailType": "Order ${value.status}", "Detail": "${value}"},
-}
+PARTS: Final = "main,targets,curves,members,latency,profile,backlog"
+BACKLOG: Final = 1_000_000
 MQ_BRIDGE: Final = "mq-bridge==1.2.0"
 MQ_BRIDGE_RUN: Final = "import sys, mq_bridge; mq_bridge.Route.from_file(sys.argv[1]).run()"
 
@@ -43,44 +41,46 @@ class Bench:
         self.bootstrap = bootstrap
         self._folder = folder
         self.log = log
-        self._topics: dict[tuple[int, int, int], str] = {}
+        self._topics: dict[tuple[int, int, int, str], str] = {}
         self.prefix = f"bench-{uuid.uuid4().hex[:8]}"
         fill(bootstrap, f"{self.prefix}-dead", 0, 600, 1)
 
-    def topic(self, records: int, size: int = 600, partitions: int = 4) -> str:
+    def topic(self, records: int, size: int = 600, partitions: int = 4, form: str = "json") -> str:
         """A topic that holds these records, filled on the first call."""
-        kind = (records, size, partitions)
+        kind = (records, size, partitions, form)
         if kind not in self._topics:
-            self._topics[kind] = f"{self.prefix}-{size}b-{partitions}p-{records}"
-            fill(self.bootstrap, self._topics[kind], records, size, partitions)
+            self._topics[kind] = name = f"{self.prefix}-{size}b-{partitions}p-{records}-{form}"
+            make = avro(lambda number: order(number, size)) if form == "avro" else None
+            fill(self.bootstrap, name, records, size, partitions, make)
         return self._topics[kind]
 
     def config(self, topic: str, endpoint: str, **changes: Any) -> list[str]:
         """The daemon's command, with a config and a group of its own. `changes` merge into the config's top level."""
         name = uuid.uuid4().hex[:8]
-        target = {"type": "eventbridge", "region": "eu-west-1", "event_bus": "orders", "endpoint_url": endpoint}
-        routes = [{"name": "paid", "topics": [topic], "targets": ["bus"], **ROUTE}]
+        service, target = changes.pop("service", EVENTBRIDGE), changes.pop("target", {})
         config = {
             "version": 1,
             "kafka": {"bootstrap_servers": self.bootstrap, "group_id": f"ours-{name}"},
-            "targets": {"bus": {**target, **changes.pop("target", {})}},
-            "routes": routes,
+            **service.changes(topic, endpoint),
             "unrouted": "skip",
             "dead_letters": {"topic": f"{self.prefix}-dead"},
             "admin": {"listen": "127.0.0.1:0"},
             "log": {"level": "warning"},
             **changes,
         }
+        config["targets"]["bus"] |= target
+        if changes.get("topics"):  # what needs a schema
+            config["schema_registry"] = {"type": "confluent", "url": endpoint}
         file = self._folder / f"{name}.yaml"
         file.write_text(json.dumps(config))  # JSON is YAML
         return [sys.executable, "-m", "connector", "run", str(file)]
 
     def ours(self, topic: str, records: int, *, stub_options: tuple[str, ...] = (), **keys: Any) -> Cost:
         """The daemon carries a topic."""
-        members, idle = keys.pop("members", 1), keys.pop("idle", 0.0)
+        how = {name: keys.pop(name) for name in ("members", "idle", "patience") if name in keys}
         with stub(*stub_options) as target:
             command = self.config(topic, target.endpoint, **keys)
-            return carry(command, target, records, self._folder / "ours.log", members=members, idle=idle)
+            return carry(command, target, records, self._folder / "ours.log", **how)
 
     def script(self, topic: str, records: int) -> Cost:
         """The plain script carries it."""
@@ -207,6 +207,26 @@ def main_part(world: Bench, found: Found, rounds: int, records: int) -> None:
         world.log(f"round {turn + 1}: " + ", ".join(f"{name} {each[-1]:.1f} µs" for name, each in found.micros.items()))
 
 
+def targets(world: Bench, found: Found, rounds: int, records: int) -> None:
+    """Each target beside EventBridge, and Avro beside JSON."""
+    topic, flat = world.topic(records), world.topic(records, form="avro")
+    fields = {**EVENTBRIDGE.map, "Detail": {"id": "${value.id}", "amount": "${value.amount}", "note": "${value.note}"}}
+    runs: dict[str, Callable[[], Cost]] = {"EventBridge": lambda: world.ours(topic, records)}
+    for name, service in SERVICES.items():
+        runs[name] = partial(world.ours, topic, records, service=service)
+    flatly = EVENTBRIDGE._replace(map=fields)
+    runs["EventBridge, Avro"] = lambda: world.ours(flat, records, service=flatly, topics={flat: {"format": "avro"}})
+    rows: dict[str, list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        floor = world.floor("decode", world.bootstrap, topic, world.group(), records)
+        for name, run in runs.items():
+            cost = run()
+            row = {"micros": cost.micros, "rate": cost.rate, "rss_mb": cost.rss_mb, "to_floor": floor / cost.micros}
+            rows.setdefault(name, []).append(row)
+        world.log("targets: " + ", ".join(f"{name} {each[-1]['micros']:.1f} µs" for name, each in rows.items()))
+    found.rest["targets"] = rows
+
+
 def curve(world: Bench, found: Found, name: str, points: Mapping[str, Callable[[], Cost]], rounds: int) -> None:
     """Several points in turn, as ratios to the first of them in the same round."""
     rows: dict[str, list[float]] = {point: [] for point in points}
@@ -228,15 +248,16 @@ def curves(world: Bench, found: Found, rounds: int, records: int) -> None:
     def routes(count: int) -> list[Any]:
         others = [
             {
-                **ROUTE,
                 "name": f"other-{n}",
                 "match": {"value": {"status": [f"S{n}"]}},
                 "topics": [topic],
                 "targets": ["bus"],
+                "map": EVENTBRIDGE.map,
             }
             for n in range(count - 1)
         ]
-        return [*others, {"name": "paid", "topics": [topic], "targets": ["bus"], **ROUTE}]
+        paid = {"name": "paid", "topics": [topic], "targets": ["bus"], "match": MATCH, "map": EVENTBRIDGE.map}
+        return [*others, paid]
 
     def run(**keys: Any) -> Callable[[], Cost]:
         return lambda: world.ours(topic, records, **keys)
@@ -262,13 +283,33 @@ def curves(world: Bench, found: Found, rounds: int, records: int) -> None:
 
 
 def members(world: Bench, found: Found, rounds: int, records: int) -> None:
-    """Records a second of one member and of two."""
+    """Records a second of one member, two and four, and what of the cores they and the stub had."""
     topic = world.topic(records)
-    rates = []
+    rows: dict[str, list[dict[str, float]]] = {}
     for _ in range(rounds):
-        one, two = (world.ours(topic, records, members=count).rate for count in (1, 2))
-        rates.append(two / one)
-    found.rest["two members"] = rates
+        one = 0.0
+        for count in (1, 2, 4):
+            cost = world.ours(topic, records, members=count)
+            one = one or cost.rate
+            row = {"ratio": cost.rate / one, "rate": cost.rate, "cores": cost.cores, "stub": cost.stub}
+            rows.setdefault(str(count), []).append(row)
+        world.log("members: " + ", ".join(f"{name} {each[-1]['rate']:,.0f}/s" for name, each in rows.items()))
+    found.rest["members"] = rows
+
+
+def profile(found: Found) -> None:
+    """Where the CPU of the loop goes, by part."""
+    command = [sys.executable, "-m", "tests.bench.inside", "--shares"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    found.rest["profile"] = json.loads(said.stdout)
+
+
+def backlog(world: Bench, found: Found, records: int) -> None:
+    """How long it takes to drain a backlog, with the start and the last linger, and what memory that takes."""
+    topic = world.topic(records)
+    cost = world.ours(topic, records, patience=600.0)
+    found.rest["backlog"] = {"records": records, "seconds": cost.whole_s, "rss_mb": cost.rss_mb, "micros": cost.micros}
+    world.log(f"backlog: {records:,} records in {cost.whole_s:.0f} s, {cost.rss_mb:.0f} MB")
 
 
 def latency(world: Bench, found: Found) -> None:
@@ -325,8 +366,25 @@ def table(found: Found) -> Iterator[tuple[str, str, str, bool | None]]:
         good = cuts["p99"] <= 150 if rate == "1000" else None
         goal = "p99 ≤ 150 ms" if rate == "1000" else ""
         yield f"latency at {rate}/s, linger 100 ms", goal, f"p50 {cuts['p50']:.0f}, p99 {cuts['p99']:.0f} ms", good
-    if rates := found.rest.get("two members"):
-        yield "two members to one, records/s", "≥ 1.7", spread(rates), median(rates) >= 1.7
+    for name, rows in found.rest.get("targets", {}).items():
+        share = [row["to_floor"] for row in rows]
+        goal = "≥ 25 %" if name.startswith("Fiddler events") else ""
+        said = f"{median(share):.0%} at {median(row['micros'] for row in rows):.1f} µs"
+        yield f"consume + orjson.loads to {name}", goal, said, median(share) >= 0.25 if goal else None
+    for name, rows in found.rest.get("members", {}).items():
+        ratios = [row["ratio"] for row in rows]
+        goal = "≥ 1.7" if name == "2" else ""
+        cores = f"cores {median(row['cores'] for row in rows):.2f}, stub {median(row['stub'] for row in rows):.2f}"
+        yield f"members: {name}, records/s", goal, f"{spread(ratios)}; {cores}", median(ratios) >= 1.7 if goal else None
+    runs = found.rest.get("runs", {}).get("connector", [])
+    if runs:
+        most = max(run["rss_mb"] for run in runs)
+        yield "peak memory, default limits", "< 150 MB", f"{most:.0f} MB", most < 150
+        yield "start-up to first ack", "", f"{median(run['start_s'] for run in runs):.1f} s", None
+    if drained := found.rest.get("backlog"):
+        rate = drained["records"] / drained["seconds"]
+        said = f"{drained['seconds']:.0f} s, {rate:,.0f}/s, {drained['rss_mb']:.0f} MB"
+        yield f"a backlog of {drained['records']:,} drained", "", said, None
     bounds = {"routes, one matches": (0.0, 1.5), "partitions": (0.8, 1.2), "open records": (0.8, 1.2)}
     for name, points in found.rest.get("curves", {}).items():
         low, high = bounds.get(name, (0.0, 0.0))
@@ -341,6 +399,10 @@ def show(found: Found) -> list[str]:
     print(f"\n{'µs of CPU a record':34}{'median':>9}{'least':>9}{'most':>9}")
     for name, each in sorted(found.micros.items(), key=lambda row: median(row[1])):
         print(f"{name:34}{median(each):9.1f}{min(each):9.1f}{max(each):9.1f}")
+    if shares := found.rest.get("profile"):
+        print(f"\n{'of the loop, by cProfile':34}{'share':>9}")
+        for name, share in sorted(shares.items(), key=lambda row: -row[1]):
+            print(f"{name:34}{share:9.0%}")
     print(f"\n{'what':44}{'goal':>14}  {'found, median (range)':26}")
     missed = []
     for what, goal, said, good in table(found):
@@ -348,16 +410,17 @@ def show(found: Found) -> list[str]:
         if good is False:
             missed.append(what)
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "daemon.json").write_text(json.dumps({"micros": found.micros, **found.rest}, indent=1))
-    (OUT / "daemon.svg").write_text(draw({name: median(each) for name, each in found.micros.items()}, found.rest))
+    (OUT / "bench.json").write_text(json.dumps({"micros": found.micros, **found.rest}, indent=1))
+    (OUT / "bench.svg").write_text(draw({name: median(each) for name, each in found.micros.items()}, found.rest))
     return missed
 
 
 def main() -> int:
     """Measure and print; the short form ends with 1 where a ratio has collapsed."""
-    asked = argparse.ArgumentParser(prog="make bench-daemon ARGS=…")
+    asked = argparse.ArgumentParser(prog="make bench ARGS=…")
     asked.add_argument("--rounds", type=int, default=3)
-    asked.add_argument("--records", type=int, default=60_000)
+    asked.add_argument("--records", type=int, default=40_000)
+    asked.add_argument("--backlog", type=int, default=BACKLOG, help="records of the backlog that is drained")
     asked.add_argument("--parts", default=PARTS, help="measure these; the others stay as they were")
     asked.add_argument("--short", action="store_true", help="one round, few records, generous bounds: for CI")
     options = asked.parse_args()
@@ -365,7 +428,7 @@ def main() -> int:
         print(why, file=sys.stderr)
         return 1
     OUT.mkdir(parents=True, exist_ok=True)
-    earlier = OUT / "daemon.json"
+    earlier = OUT / "bench.json"
     found = Found(json.loads(earlier.read_text()) if earlier.exists() and options.parts != PARTS else None)
     parts = options.parts.split(",")
     with bench(lambda line: print(line, file=sys.stderr, flush=True)) as world:
@@ -378,12 +441,18 @@ def main() -> int:
                 found.micros.clear()
                 found.rest.pop("runs", None)
                 main_part(world, found, options.rounds, options.records)
+            if "targets" in parts:
+                targets(world, found, max(1, options.rounds - 1), options.records)
             if "curves" in parts:
                 curves(world, found, max(1, options.rounds - 1), options.records // 2)
             if "members" in parts:
-                members(world, found, options.rounds, options.records * 2)
+                members(world, found, max(1, options.rounds - 1), options.records * 2)
             if "latency" in parts:
                 latency(world, found)
+            if "profile" in parts:
+                profile(found)
+            if "backlog" in parts:
+                backlog(world, found, options.backlog)
     show(found)
     return collapsed(found) if options.short else 0
 

@@ -23,13 +23,14 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from connector.app import App, real_parts
+from connector.app import App, Parts, real_parts
 from connector.loading.load import compiled, load
 from connector.metrics import Metrics
 from connector.model import Record, TopicPartition
 from connector.room import MOST, Credit
 from connector.route import compile_routes
 from tests.bench.carry import ENVIRONMENT, order, stub
+from tests.bench.services import EVENTBRIDGE
 
 TOPIC: Final = "orders"
 PARTITIONS: Final = 4
@@ -109,7 +110,7 @@ async def carried(config: Path, values: Sequence[bytes], records: int, profile: 
         made.append(Source(app, values, records))
         return made[0]
 
-    app = App(loaded, routes, Metrics(CollectorRegistry()), parts.__class__(source, parts.target, parts.dead_letters))
+    app = App(loaded, routes, Metrics(CollectorRegistry()), Parts(source, parts.target, parts.dead_letters))
     running = asyncio.create_task(app.run())
 
     async def until(count: int) -> None:
@@ -131,34 +132,62 @@ async def carried(config: Path, values: Sequence[bytes], records: int, profile: 
 
 
 def config_of(endpoint: str, folder: str) -> Path:
-    """The daemon's config of the benchmark."""
-    target = {"type": "eventbridge", "region": "eu-west-1", "event_bus": "orders", "endpoint_url": endpoint}
-    route = {
-        "name": "paid",
-        "topics": [TOPIC],
-        "targets": ["bus"],
-        "on_error": "hold",
-        "on_reject": "hold",
-        "match": {"value": {"status": ["PAID", "SHIPPED"]}},
-        "map": {"Source": "com.acme.${value.channel}", "DetailType": "Order ${value.status}", "Detail": "${value}"},
+    """The daemon's config of the benchmark, without dead letters."""
+    config = {
+        "version": 1,
+        "kafka": {"bootstrap_servers": "127.0.0.1:1", "group_id": "inside"},
+        **EVENTBRIDGE.changes(TOPIC, endpoint),
+        "defaults": {"route": {"on_error": "hold", "on_reject": "hold"}},
+        "unrouted": "skip",
     }
     file = Path(folder) / "inside.yaml"
-    file.write_text(
-        json.dumps(
-            {
-                "version": 1,
-                "kafka": {"bootstrap_servers": "127.0.0.1:1", "group_id": "inside"},
-                "targets": {"bus": target},
-                "routes": [route],
-                "unrouted": "skip",
-                "limits": {
-                    "max_open_records": int(os.environ.get("OPENR", "20000")),
-                    "max_open_per_partition": int(os.environ.get("OPENR", "20000")) // 4,
-                },
-            }
-        )
-    )
+    file.write_text(json.dumps(config))
     return file
+
+
+PARTS: Final = {
+    "connector/targets/eventbridge.py": "prepare, read the answers",
+    "connector/targets/strict_json.py": "prepare, read the answers",
+    "connector/targets/trace.py": "prepare, read the answers",
+    "connector/targets/": "the call: sign, deadline, errors",
+    "connector/route.py": "route: decode, match, map, the event",
+    "connector/decode.py": "route: decode, match, map, the event",
+    "connector/mapping/": "route: decode, match, map, the event",
+    "inside.yaml": "route: decode, match, map, the event",
+    "<ast>": "route: decode, match, map, the event",
+    "connector/publish.py": "lane and batches",
+    "connector/batch.py": "lane and batches",
+    "connector/commit.py": "ledger and room",
+    "connector/assignment.py": "ledger and room",
+    "connector/tally.py": "counting",
+    "connector/metrics.py": "counting",
+    "prometheus_client": "counting",
+    "connector/": "the app that joins them",
+    "tests/bench/inside.py": "",
+    "aiohttp": "the call: HTTP",
+    "aiobotocore": "the call: HTTP",
+    "yarl": "the call: HTTP",
+    "multidict": "the call: HTTP",
+    "botocore": "the call: sign, deadline, errors",
+}
+"""What a file belongs to, the first that its path holds; nothing where it is the benchmark's own."""
+OTHERS: Final = "Python's own libraries"
+
+
+def shares(profile: cProfile.Profile) -> dict[str, float]:
+    """The share of each part. What Python has built in belongs to who calls it."""
+    spent: dict[str, float] = {}
+    stats: Any = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # not in the stubs
+    for (file, _, _), (_, _, own, _, callers) in stats.items():
+        whose = {file: own} if file != "~" else {}
+        if file == "~":
+            for (caller, _, _), (_, _, part, _) in callers.items():
+                whose[caller] = whose.get(caller, 0.0) + part
+        for name, seconds in whose.items():
+            part = next((part for path, part in PARTS.items() if path in name), OTHERS)
+            spent[part] = spent.get(part, 0.0) + seconds
+    spent.pop("", None)
+    return {part: seconds / sum(spent.values()) for part, seconds in spent.items()}
 
 
 def main() -> None:
@@ -168,6 +197,7 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--size", type=int, default=600)
     asked.add_argument("--profile", type=int, default=0, help="print so many lines of the profile")
+    asked.add_argument("--shares", action="store_true", help="print the share of each part, as JSON")
     options = asked.parse_args()
     os.environ.update(ENVIRONMENT)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
@@ -175,13 +205,17 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    profile = cProfile.Profile() if options.profile else None
+    profile = cProfile.Profile() if options.profile or options.shares else None
     for _ in range(1 if profile else options.rounds):
         with stub() as target, tempfile.TemporaryDirectory() as folder:
             config = config_of(target.endpoint, folder)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                print(f"{runner.run(carried(config, values, options.records, profile)):.1f} µs a record", flush=True)
-    if profile is not None:
+                micros = runner.run(carried(config, values, options.records, profile))
+            if not options.shares:
+                print(f"{micros:.1f} µs a record", flush=True)
+    if profile is not None and options.shares:
+        print(json.dumps(shares(profile)))
+    elif profile is not None:
         pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(options.profile)
 
 

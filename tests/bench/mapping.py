@@ -1,4 +1,4 @@
-"""`make bench`: what one record's match and map cost, as a ratio to `orjson.loads` of the same record.
+"""`make bench-mapping`: what one record's match and map cost, as a ratio to `orjson.loads` of the same record.
 
 Each round times everything once, one after the other, in processor time; a ratio is made within its round, and the
 median of the rounds is printed. So a busy machine moves all of it alike. Ends with 1 where a ratio is above its bound.
@@ -74,7 +74,7 @@ def _seconds(work: Work, times: int) -> float:
 
 def main() -> int:
     """Time all candidates and print the table."""
-    asked = argparse.ArgumentParser(prog="make bench ARGS=…")
+    asked = argparse.ArgumentParser(prog="make bench-mapping ARGS=…")
     asked.add_argument("--rounds", type=int, default=ROUNDS)
     rounds = asked.parse_args().rounds
     candidates = _candidates()

@@ -1,18 +1,21 @@
-"""A PutEvents endpoint that costs next to nothing: it counts entries, answers for each, and reads nothing else.
+"""All the services, in one process that costs next to nothing: it counts entries and answers for each of them.
 
-It is a process of its own, so its cost is in nobody's figure. How many entries it took stands in the first eight bytes
-of a file that the harness maps; with `--latency` it prints at its end how long each order was on its way.
+It reads no more of a call than its answer needs. A process of its own, its cost is in nobody's figure. How many
+entries it took stands in the first eight bytes of a file that the harness maps; with `--latency` it prints at its end
+how long each order was on its way.
 """
 
 import argparse
 import asyncio
+import json
 import mmap
 import re
 import signal
 import struct
 import time
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
 import orjson
 import uvloop
@@ -20,6 +23,40 @@ import uvloop
 LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 SENT_AT: Final = re.compile(rb'\\"at\\":(\d+)')
 ACCEPTED: Final = b'{"EventId":"11710aed-b79e-4468-a20b-bb3c0c3b4860"}'
+AVRO: Final = {
+    "type": "record",
+    "name": "Order",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "channel", "type": "string"},
+        {"name": "status", "type": "string"},
+        {"name": "amount", "type": "double"},
+        {"name": "note", "type": "string"},
+    ],
+}
+"""The schema that the registry has under id 1."""
+
+COLUMNS: Final = {"event_id": "str", "timestamp": "timestamp", "channel": "str", "status": "str", "amount": "float"}
+MODEL: Final = "0b3c2b4e-5f57-4a34-8c3a-5d1c5a1b9f10"
+FOUND: Final[dict[str, Any]] = {
+    "/inputs/orders": {"input": {"inputConfiguration": {"inputName": "orders"}}},
+    "/v1/apps/bench": {"Id": "bench", "Name": "bench"},
+    "/schemas/ids/1": {"schema": json.dumps(AVRO)},
+    "/v3/projects": {"data": {"items": [{"id": MODEL}]}},
+    "/v3/models": {"data": {"items": [{"id": MODEL}]}},
+    f"/v3/models/{MODEL}": {
+        "data": {
+            "id": MODEL,
+            "schema": {"columns": [{"name": name, "data_type": kind} for name, kind in COLUMNS.items()]},
+            "spec": {"inputs": ["channel", "status"], "outputs": ["amount"], "decisions": []},
+            "event_id_col": "event_id",
+            "event_ts_col": "timestamp",
+        }
+    },
+    "/v3/jobs/1": {"data": {"id": "1", "status": "SUCCESS"}},
+}
+"""What is only looked at, by its path."""
+
 THROTTLED: Final = b'{"ErrorCode":"ThrottlingException","ErrorMessage":"Rate exceeded"}'
 
 
@@ -43,9 +80,42 @@ class Stub:
         self._plain: dict[int, bytes] = {}
 
     def reply(self, head: bytes, body: bytes) -> bytes:
-        """Take one call."""
+        """Answer one request."""
         if b"DescribeEventBus" in head:
             return answer(b'{"Name":"orders"}')
+        if b"AWSEvents.PutEvents" in head:
+            return self._put_events(body)
+        method, target, _ = head.split(b" ", 2)
+        path = unquote(target.decode()).partition("?")[0]
+        return answer(orjson.dumps(FOUND[path] if method == b"GET" else self._posted(path, body)))
+
+    def _posted(self, path: str, body: bytes) -> Any:
+        """Take what is sent to a service other than EventBridge."""
+        if path == "/inputs/messages":
+            self._took(body.count(b'"messageId"'))
+            return {"BatchPutMessageErrorEntries": []}
+        if path == "/v3/files/upload":
+            self._took(body.count(b"\n", body.index(b"\r\n\r\n"), body.rindex(b"\r\n--")) - 2)  # of the form, the head
+            return {"data": {"id": "1"}}
+        sent = orjson.loads(body)
+        if path == "/v3/events":
+            if sent["source"]["type"] == "FILE":
+                return {"data": {"job": {"id": "1"}}}
+            self._took(count := len(sent["source"]["events"]))
+            return {"data": {"event_ids": [MODEL] * count}}
+        taken = {"StatusCode": 202, "Message": "Accepted"}
+        results = {
+            endpoint: {"EventsItemResponse": dict.fromkeys(item["Events"], taken)}
+            for endpoint, item in sent["BatchItem"].items()
+        }
+        self._took(sum(len(item["Events"]) for item in sent["BatchItem"].values()))
+        return {"Results": results}
+
+    def _took(self, entries: int) -> None:
+        self.taken += entries
+        struct.pack_into("<q", self._counter, 0, self.taken)
+
+    def _put_events(self, body: bytes) -> bytes:
         entries = body.count(b'"DetailType"')
         if self._latency:
             now = time.time()
@@ -54,8 +124,7 @@ class Stub:
         if self._every:
             failed = (self._seen + entries) // self._every - self._seen // self._every
             self._seen += entries
-        self.taken += entries - failed
-        struct.pack_into("<q", self._counter, 0, self.taken)
+        self._took(entries - failed)
         if not failed and entries in self._plain:
             return self._plain[entries]
         results = b",".join([ACCEPTED] * (entries - failed) + [THROTTLED] * failed)

@@ -32,7 +32,7 @@ _ELSEWHERE: Final = {
     r"make run( ARGS=.*)?$|connector demo": "tests/flow/test_demo.py plays the demo, its proof and its sabotage",
     r"make run CONFIG=|(OTEL_.* )?connector run": "runs until it is stopped: tests/kafka/test_processes.py",
     r"make (chaos|soak)|\.venv/bin/python -m tests\.chaos\.table": "takes minutes; test_harness.py there has the table",
-    r"make bench-daemon": "takes minutes: .ci/run has the short form",
+    r"make bench": "takes minutes: .ci/run has the short form",
     r"connector check --online": "asks a cluster: tests/kafka/test_processes_faults.py",
     r"connector try .*--live": "reads a cluster: tests/kafka/test_try.py",
     r"connector dead-letters": "reads a cluster: tests/kafka/test_dead_letters.py",
