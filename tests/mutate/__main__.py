@@ -55,6 +55,7 @@ class Result(NamedTuple):
     module: str
     tried: int
     alive: list[str]
+    late: list[str]
     left: int
     seconds: float
 
@@ -169,6 +170,7 @@ def judge(module: str, jobs: int, only: str, until: float, known: dict[str, str]
     count = len(waiting)
     running: dict[int, Mutant] = {}
     alive: list[str] = []
+    late: list[str] = []
     while running or (waiting and time.monotonic() < until):
         while waiting and len(running) < jobs and time.monotonic() < until:
             mutant = waiting.pop(0)
@@ -176,13 +178,15 @@ def judge(module: str, jobs: int, only: str, until: float, known: dict[str, str]
             running[fork(module, code, Order(took), seconds)] = mutant
         pid, status = os.wait()
         mutant = running.pop(pid)
+        if os.waitstatus_to_exitcode(status) == _LATE:
+            late.append(mutant.name)
         if status == 0:
             alive.append(mutant.name)
             print(f"  survived: {module}.{mutant.name}")
             print(f"            {known.get(f'{module}.{mutant.name}', UNEXPLAINED)}", flush=True)
     if measure(module) is None or path.read_text() != source:
         return None
-    return Result(module, count - len(waiting), alive, len(waiting), time.monotonic() - started)
+    return Result(module, count - len(waiting), alive, late, len(waiting), time.monotonic() - started)
 
 
 def harmless() -> dict[str, str]:
@@ -197,14 +201,16 @@ def report(result: Result, known: dict[str, str], whole: bool) -> Iterator[str]:
     module, alive = result.module, result.alive
     explained = sum(f"{module}.{name}" in known for name in alive)
     yield (
-        f"{module}: {result.tried} mutants, {result.tried - len(alive)} killed ({result.score:.1f} %), "
+        f"{module}: {result.tried} mutants, {result.tried - len(alive)} killed ({result.score:.1f} %; "
+        f"{len(result.late)} of them took too long), "
         f"{len(alive)} survived ({explained} known to be harmless), {result.seconds:.0f} s"
     )
     if result.left:
         yield f"  out of time: {result.left} more mutants were not tried"
     elif whole:
         for name in known:
-            if name.startswith(f"{module}.") and name.removeprefix(f"{module}.") not in alive:
+            # one that took too long may have done so because the machine was busy
+            if name.startswith(f"{module}.") and name.removeprefix(f"{module}.") not in (*alive, *result.late):
                 yield f"  no longer survives, or is gone: {name}"
 
 
