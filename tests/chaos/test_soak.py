@@ -155,7 +155,7 @@ async def test_after_any_weather_no_record_is_missing(run: Run, minutes: float) 
     """T23"""
     async with run.stage(partitions=12) as here:
         weather = Weather(
-            run, here, merged(merged(session(run, 6.0), rate(40)), {"targets": {"bus": {"timeout": "5s"}}})
+            run, here, merged(merged(session(run, 6.0), rate(40)), {"targets": {"bus": {"request_timeout": "2s"}}})
         )
         await weather.begin()
         begun = time.monotonic()

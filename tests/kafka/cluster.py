@@ -35,6 +35,16 @@ _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, Kaf
 """The group's coordinator is on its way: ask again."""
 
 
+_LEADERLESS = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
+"""A partition has just changed its leader: ask again."""
+
+
 class Cluster:
     """A cluster that answers, with the clients that all tests share.
 
@@ -148,8 +158,18 @@ class Kafka:
     def _offsets(self, topic: str, spec: OffsetSpec) -> dict[TopicPartition, int]:
         partitions = self.cluster.admin.list_topics(topic, timeout=SECONDS).topics[topic].partitions
         asked = {ClientPartition(topic, partition): spec for partition in partitions}
-        found = self.cluster.admin.list_offsets(asked)
-        return {TopicPartition(tp.topic, tp.partition): future.result(SECONDS).offset for tp, future in found.items()}
+
+        def answered() -> dict[TopicPartition, int] | None:
+            found = self.cluster.admin.list_offsets(asked)
+            try:
+                told = {tp: future.result(SECONDS).offset for tp, future in found.items()}
+            except KafkaException as error:
+                if error.args[0].code() in _LEADERLESS:
+                    return None
+                raise
+            return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in told.items()}
+
+        return until(answered, lambda: time.sleep(0.05), what=f"the leaders of {topic} say its offsets") or {}
 
     # Records in
 
