@@ -14,10 +14,13 @@ Whatever waits in Kafka adds nothing, and what is held stays the same over time:
 """
 
 import asyncio
+import json
+import re
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -26,9 +29,10 @@ from confluent_kafka import KafkaError, Message, Producer
 from connector.model import Record
 from connector.sandbox.faults import html, slow
 from tests.chaos.run import Run
-from tests.kafka.cluster import SECONDS, record
+from tests.kafka import broker
+from tests.kafka.cluster import SECONDS, Cluster, Kafka, record
 from tests.kafka.process import Daemon, seen
-from tests.kafka.stage import Stage, orders
+from tests.kafka.stage import Stage, orders, stage
 
 MIB: Final = 2**20
 BESIDE: Final = 224 * MIB
@@ -134,6 +138,72 @@ async def test_records_of_ten_megabytes_that_nothing_takes_are_held_within_the_l
             await here.until_at_end()
             await run.judge(here, written, buried=count)
         memory.within(3 * (limit + AHEAD + size))
+
+
+MANY: Final = 3_000
+"""As many as one broker opens on two busy cores in the time that a run has: ten thousand took more than a minute."""
+EACH: Final = 16 * 2**10
+"""Bytes that an assigned partition may cost, whether it has records or not."""
+
+
+@contextmanager
+def crowded(folder: Path, partitions: int) -> Iterator[Kafka]:
+    """A broker of its own with so many partitions, which would slow down every other run; it is gone at the end."""
+    # a broker that looks at each partition twice a second, as the others do, has no time for anything else
+    calm = {"log.retention.check.interval.ms": "300000"}
+    folder.mkdir()
+    with broker.running(folder, jvm=["-Xmx1g"], settings=calm) as started:
+        kafka = Kafka(Cluster(started.bootstrap, started))
+        for number in range(partitions // 500):
+            kafka.topic(500, name=f"many-{number}")
+        yield kafka
+        kafka.end()
+
+
+@pytest.mark.chaos
+async def test_three_thousand_partitions_are_begun_and_committed_by_one_member_at_a_few_kilobytes_each(
+    run: Run,
+) -> None:
+    """T12, partitions"""
+    with crowded(run.folder / "crowded", MANY) as kafka:
+        every = f"^{re.escape(kafka.prefix)}-many-.*"
+        begin = time.monotonic()
+        async with stage(kafka, run.folder) as here:
+            await seen(lambda: is_there(kafka, here.topic), within=120, what="the broker has opened all of them")
+            print(f"the broker has {MANY} partitions after {time.monotonic() - begin:.0f} s")
+            route = {**here.config["routes"][0], "topics": [here.topic, every]}
+            written = await here.produce(1_000)
+            for number in range(0, MANY // 500, 4):
+                written += await here.produce(100, topic=f"{kafka.prefix}-many-{number}")
+            begin = time.monotonic()
+            daemon = here.start({"routes": [route]})
+            async with watched(daemon) as memory:
+                await seen(lambda: not here.missing(written), within=120, what="everything is delivered")
+                print(f"delivered after {time.monotonic() - begin:.0f} s")
+                run.struck("partition assigned", await owned(daemon))
+                assert run.faults["partition assigned"] == MANY + 1
+                await here.until_at_end()
+                await stays(memory, 5)
+                status, reason = await daemon.get("livez")
+                assert status == 200, reason
+                assert await daemon.stop() == 0
+            print(f"at most {memory.most / MIB:.0f} MiB")
+            assert memory.most < BESIDE + MANY * EACH
+            run.note(records=len(written), lost=0, duplicated=here.repeated(), buried=0)
+            assert here.repeated() == 0
+
+
+def is_there(kafka: Kafka, topic: str) -> bool:
+    """Whether the broker knows of this topic, which it does when it has opened those that were made before."""
+    found = kafka.cluster.admin.list_topics(topic, timeout=SECONDS).topics[topic]
+    return found.error is None and all(part.leader >= 0 for part in found.partitions.values())
+
+
+async def owned(daemon: Daemon) -> int:
+    """How many partitions the daemon has."""
+    status, body = await daemon.get("status")
+    assert status == 200, body
+    return len(json.loads(body)["partitions"])
 
 
 MILLION: Final = 1_000_000

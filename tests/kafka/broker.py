@@ -180,10 +180,12 @@ class Broker:
 
 
 @contextmanager
-def running(home: Path, listeners: Sequence[Listener] = (), jvm: Sequence[str] = ()) -> Iterator[Broker]:
+def running(
+    home: Path, listeners: Sequence[Listener] = (), jvm: Sequence[str] = (), settings: Mapping[str, str] | None = None
+) -> Iterator[Broker]:
     """Start a broker with its data under `home`, give it when it answers, end it by its own process id.
 
-    `listeners` are those beside the plain one, `jvm` more options for Java.
+    `listeners` are those beside the plain one, `jvm` more options for Java, `settings` other ones for the broker.
 
     Raises:
         BrokerFailed: it did not come up.
@@ -195,7 +197,8 @@ def running(home: Path, listeners: Sequence[Listener] = (), jvm: Sequence[str] =
         port, controller, *others = free_ports(2 + len(listeners))
         doors = {listener.name: f"127.0.0.1:{other}" for listener, other in zip(listeners, others, strict=True)}
         properties = home / f"server-{attempt}.properties"
-        properties.write_text(_properties(port, controller, data, listeners, doors))
+        words = _properties(port, controller, data, listeners, doors)
+        properties.write_text(words + "".join(f"{name}={value}\n" for name, value in (settings or {}).items()))
         with log.open("wb") as out:
             format_data(classpath, properties, out.fileno(), "--standalone")
             process = spawn([*java_command(classpath), *jvm, "kafka.Kafka", str(properties)], out.fileno())
