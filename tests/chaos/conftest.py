@@ -140,10 +140,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table, and keep it for the page."""
+    """Print the table, and keep it for the page; runs of the same seed, made one by one, add up."""
     if not _collected:
         return
-    rows = sorted(_collected, key=lambda row: (row["run"], row["test"]))
+    before = json.loads(REPORT.read_text()) if REPORT.exists() else []
+    again = {row["test"] for row in _collected}
+    kept = [row for row in before if row["seed"] == _collected[0]["seed"] and row["test"] not in again]
+    rows = sorted([*kept, *_collected], key=lambda row: (row["run"], row["test"]))
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps(rows, indent=2) + "\n")
     terminalreporter.section("what was struck, and what came of it")
