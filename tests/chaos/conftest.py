@@ -104,7 +104,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers | None
 def cluster(brokers: Brokers | None) -> Cluster:
     """The cluster of the three, whose topics have a replica on each, or the one that is given."""
     if brokers is not None:
-        return Cluster(brokers.bootstrap, entrance=brokers.entrance, replication=3, session_ms=1000)
+        return Cluster(brokers.bootstrap, entrance=brokers.entrance, replication=3, session_ms=1000, ours=True)
     cluster = Cluster(os.environ["KAFKA_BOOTSTRAP_SERVERS"], replication=-1)  # as many as the cluster thinks right
     if not cluster.reachable():
         pytest.fail(f"no Kafka answers at {cluster.bootstrap}: start it, or unset KAFKA_BOOTSTRAP_SERVERS")

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
@@ -60,11 +60,14 @@ class Cluster:
         entrance: str = "",
         replication: int = 1,
         session_ms: int = 6000,  # a broker's default minimum
+        ours: bool = False,
     ) -> None:
         self.bootstrap = bootstrap
         self.broker = broker
         self.entrance = entrance or bootstrap
         self.replication = replication
+        self.ours = ours or broker is not None
+        """Whether it ends with the tests, so that groups may stay."""
         self._session_ms = session_ms
         self.admin = AdminClient(self.conf())
         # A broker that hangs is left alone soon, and asked again by the name of its successor.
@@ -361,7 +364,7 @@ class Kafka:
             return
         if self._topics:
             _settled(self.cluster.admin.delete_topics(self._topics).values())
-        if self._groups:
+        if self._groups and not self.cluster.ours:
             _settled(self.cluster.admin.delete_consumer_groups(sorted(self._groups)).values())
 
 
@@ -421,5 +424,4 @@ def _done(futures: Iterable[Future[Any]]) -> None:
 
 def _settled(futures: Iterable[Future[Any]]) -> None:
     """Wait for the futures; what is gone already or cannot be removed is left to the cluster's owner."""
-    for future in futures:
-        future.exception(SECONDS)
+    wait(list(futures), SECONDS)
