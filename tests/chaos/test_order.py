@@ -10,7 +10,7 @@ from connector.model import Record, TopicPartition
 from connector.sandbox.faults import error, refuse, slow
 from tests.chaos.run import Run, session
 from tests.kafka.process import Daemon, eventually
-from tests.kafka.stage import Place, merged, orders
+from tests.kafka.stage import Place, Stage, merged, orders
 
 KEYS = 300
 
@@ -78,23 +78,22 @@ async def test_in_order_nothing_overtakes_whatever_fails_and_whoever_joins_and_l
             *(error("InternalFailure", status=500) for _ in range(20)),
         )
         run.struck("call failed", 20)
-        records = 5_000 if order == "key" else 2_000
         first = await here.started(changes)
-        step = partial(here.kafka.produce, here.topic, orders(records), key=lambda i: b"%d" % (i % KEYS))
-        written = await here.wrote(step)
-        await here.until_committed(records // 20)
+        written = await more(here, 0, 2_000)
+        await here.until_committed(100)
         joined = await here.started(changes)
-        await until_it_works(joined)
+        await until_it_works(here, joined, written)
         run.struck("member joined")
         most = await first.metric("connector_in_flight")
         assert await first.stop() == 0
         run.struck("member left")
         last = await here.started(changes)
-        await until_it_works(last)
+        await until_it_works(here, last, written)
         assert here.repeated() == 0
         assert await joined.metric("connector_retries_total") > 20
+        written += await more(here, len(written), 2_000)
         await here.until_committed(sum((await here.committed()).values()) + 1)
-        assert len(here.bus.accepted) < records, "the last member to go goes after the last record"
+        assert len(here.bus.accepted) < len(written), "the last member to go goes after the last record"
         if protocol == "classic":
             await run.kill(here, joined)
         else:
@@ -105,10 +104,18 @@ async def test_in_order_nothing_overtakes_whatever_fails_and_whoever_joins_and_l
         assert max(backs.values()) <= run.faults["SIGKILL"]
 
 
-async def until_it_works(member: Daemon) -> None:
-    """Wait until it has got a part of the partitions, and something of it delivered."""
+async def more(here: Stage, first: int, records: int) -> list[Record]:
+    """Write more records."""
+    key = lambda i: b"%d" % ((first + i) % KEYS)  # noqa: E731 - it goes with the numbers
+    return await here.wrote(partial(here.kafka.produce, here.topic, orders(records, first), key=key))
+
+
+async def until_it_works(here: Stage, member: Daemon, written: list[Record]) -> None:
+    """Wait until a member has a part of the partitions, and something of it delivered; the load goes on meanwhile."""
 
     async def works() -> bool:
+        if len(here.bus.accepted) > len(written) - 1_000:
+            written.extend(await more(here, len(written), 500))
         return await member.metric("connector_events_total") > 0
 
-    await eventually(works, what="the member that joined has delivered something")
+    await eventually(works, within=120, what="the member that joined has delivered something")
