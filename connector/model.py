@@ -52,7 +52,8 @@ class TopicPartition(NamedTuple):
 class Record:
     """One Kafka record as it was fetched: bytes untouched, header order and duplicates kept.
 
-    `timestamp_ms` is epoch milliseconds, -1 where the broker gave none.
+    `timestamp_ms` is epoch milliseconds, -1 where the broker gave none. `size` is the bytes that it keeps alive while
+    it is open: key, value and headers.
     """
 
     tp: TopicPartition
@@ -61,14 +62,14 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    size: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size(self) -> int:
-        """Bytes this record keeps alive while it is open: key, value and headers."""
+    def __post_init__(self) -> None:
+        """Reckon the size once: the thread, the room and the ledger ask for it."""
         total = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
             total += len(name) + len(value or b"")
-        return total
+        object.__setattr__(self, "size", total)
 
     def __str__(self) -> str:
         return f"{self.tp}@{self.offset}"

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final, TypeVar
 
 import structlog
@@ -26,6 +27,10 @@ class Tally:
         self.metrics: Final = metrics
         self._wall = wall
         self._log = structlog.get_logger("connector.publish")
+        # What is counted for each call is found once: to find it costs more than to count.
+        self._batches = cache(metrics.batches.labels)
+        self._batch_entries = cache(metrics.batch_entries.labels)
+        self._request_seconds = cache(metrics.request_seconds.labels)
         self._matched = metrics.route_matched.of
         self._ended = metrics.events.of
         self._retried: Counter[tuple[str, str]] = Counter()  # (route, target)
@@ -104,9 +109,9 @@ class Tally:
         """A call has ended: one line a batch at debug, never a payload."""
         self.calls += 1
         self.call_seconds += seconds
-        self.metrics.batches.labels(target=target, trigger=trigger.value).inc()
-        self.metrics.batch_entries.labels(target=target).observe(len(batch))
-        self.metrics.request_seconds.labels(target=target, outcome=outcome_of(acks)).observe(seconds)
+        self._batches(target, trigger.value).inc()
+        self._batch_entries(target).observe(len(batch))
+        self._request_seconds(target, outcome_of(acks)).observe(seconds)
         for ack in acks:
             if ack.verdict is not Verdict.DELIVERED:
                 self._note(target, ack.code)

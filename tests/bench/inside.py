@@ -30,7 +30,7 @@ from connector.model import Record, TopicPartition
 from connector.room import MOST, Credit
 from connector.route import compile_routes
 from tests.bench.carry import ENVIRONMENT, order, stub
-from tests.bench.services import EVENTBRIDGE
+from tests.bench.services import EVENTBRIDGE, SERVICES, Service
 
 TOPIC: Final = "orders"
 PARTITIONS: Final = 4
@@ -131,12 +131,12 @@ async def carried(config: Path, values: Sequence[bytes], records: int, profile: 
     return spent / done * 1e6
 
 
-def config_of(endpoint: str, folder: str) -> Path:
+def config_of(service: Service, endpoint: str, folder: str) -> Path:
     """The daemon's config of the benchmark, without dead letters."""
     config = {
         "version": 1,
         "kafka": {"bootstrap_servers": "127.0.0.1:1", "group_id": "inside"},
-        **EVENTBRIDGE.changes(TOPIC, endpoint),
+        **service.changes(TOPIC, endpoint),
         "defaults": {"route": {"on_error": "hold", "on_reject": "hold"}},
         "unrouted": "skip",
     }
@@ -148,6 +148,7 @@ def config_of(endpoint: str, folder: str) -> Path:
 PARTS: Final = {
     "connector/targets/eventbridge.py": "prepare, read the answers",
     "connector/targets/strict_json.py": "prepare, read the answers",
+    "connector/targets/fiddler": "prepare, read the answers",
     "connector/targets/trace.py": "prepare, read the answers",
     "connector/targets/": "the call: sign, deadline, errors",
     "connector/route.py": "route: decode, match, map, the event",
@@ -198,6 +199,8 @@ def main() -> None:
     asked.add_argument("--size", type=int, default=600)
     asked.add_argument("--profile", type=int, default=0, help="print so many lines of the profile")
     asked.add_argument("--shares", action="store_true", help="print the share of each part, as JSON")
+    services = {"EventBridge": EVENTBRIDGE, **SERVICES}
+    asked.add_argument("--service", choices=services, default="EventBridge")
     options = asked.parse_args()
     os.environ.update(ENVIRONMENT)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
@@ -208,7 +211,7 @@ def main() -> None:
     profile = cProfile.Profile() if options.profile or options.shares else None
     for _ in range(1 if profile else options.rounds):
         with stub() as target, tempfile.TemporaryDirectory() as folder:
-            config = config_of(target.endpoint, folder)
+            config = config_of(services[options.service], target.endpoint, folder)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 micros = runner.run(carried(config, values, options.records, profile))
             if not options.shares:

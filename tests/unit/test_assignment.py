@@ -216,3 +216,17 @@ def test_a_record_of_an_assignment_that_has_ended_is_counted_all_the_same_becaus
 
 def test_of_a_room_for_one_record_a_half_is_still_one() -> None:
     assert assignment(A, bounds=Bounds(1, 100, 8, 12)).half == 1
+
+
+def test_records_that_come_together_count_each() -> None:
+    of = assignment(A)
+    of.credit()
+    share = of.took(A, [Record(A, offset, 0, None, b"x" * (10 + offset)) for offset in range(3)], 1)
+    assert share is of.shares[A]
+    assert share.taken == 3
+    assert of.credit((), {"bus": (frozenset({"orders"}), 5)}) == (
+        23,
+        1033,
+        {A: (11, 1)},
+        {"bus": Part(frozenset({"orders"}), 10, 8)},
+    )
