@@ -179,6 +179,8 @@ def spread(values: list[float]) -> str:
 
 def main_part(world: Bench, found: Found, rounds: int, records: int) -> None:
     """EventBridge, 600 B, one member, beside everything else."""
+    found.micros.clear()
+    found.rest.pop("runs", None)
     topic = world.topic(records)
     for turn in range(rounds):
         last = turn == rounds - 1
@@ -409,10 +411,14 @@ def show(found: Found) -> list[str]:
         print(f"{what:44}{goal:>14}  {said:26}{'' if good is None else 'met' if good else 'MISSED'}")
         if good is False:
             missed.append(what)
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "bench.json").write_text(json.dumps({"micros": found.micros, **found.rest}, indent=1))
+    keep(found)
     (OUT / "bench.svg").write_text(draw({name: median(each) for name, each in found.micros.items()}, found.rest))
     return missed
+
+
+def keep(found: Found) -> None:
+    """Write what was found so far."""
+    (OUT / "bench.json").write_text(json.dumps({"micros": found.micros, **found.rest}, indent=1))
 
 
 def main() -> int:
@@ -437,22 +443,21 @@ def main() -> int:
             found.add("connector", world.ours(topic, 10_000).micros)
             found.add("plain script", world.script(topic, 10_000).micros)
         else:
-            if "main" in parts:
-                found.micros.clear()
-                found.rest.pop("runs", None)
-                main_part(world, found, options.rounds, options.records)
-            if "targets" in parts:
-                targets(world, found, max(1, options.rounds - 1), options.records)
-            if "curves" in parts:
-                curves(world, found, max(1, options.rounds - 1), options.records // 2)
-            if "members" in parts:
-                members(world, found, max(1, options.rounds - 1), options.records * 2)
-            if "latency" in parts:
-                latency(world, found)
-            if "profile" in parts:
-                profile(found)
-            if "backlog" in parts:
-                backlog(world, found, options.backlog)
+            rounds, fewer, records = options.rounds, max(1, options.rounds - 1), options.records
+            measure: dict[str, Callable[[], None]] = {
+                "main": lambda: main_part(world, found, rounds, records),
+                "targets": lambda: targets(world, found, fewer, records),
+                "curves": lambda: curves(world, found, fewer, records // 2),
+                "members": lambda: members(world, found, fewer, records * 2),
+                "latency": lambda: latency(world, found),
+                "profile": lambda: profile(found),
+                "backlog": lambda: backlog(world, found, options.backlog),
+            }
+            for part in parts:
+                began = time.monotonic()
+                measure[part]()
+                found.rest.setdefault("seconds", {})[part] = round(time.monotonic() - began)
+                keep(found)
     show(found)
     return collapsed(found) if options.short else 0
 
