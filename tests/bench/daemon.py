@@ -425,7 +425,7 @@ def main() -> int:
     """Measure and print; the short form ends with 1 where a ratio has collapsed."""
     asked = argparse.ArgumentParser(prog="make bench ARGS=…")
     asked.add_argument("--rounds", type=int, default=3)
-    asked.add_argument("--records", type=int, default=40_000)
+    asked.add_argument("--records", type=int, default=30_000)
     asked.add_argument("--backlog", type=int, default=BACKLOG, help="records of the backlog that is drained")
     asked.add_argument("--parts", default=PARTS, help="measure these; the others stay as they were")
     asked.add_argument("--short", action="store_true", help="one round, few records, generous bounds: for CI")
