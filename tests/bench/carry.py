@@ -27,8 +27,9 @@ from confluent_kafka.cimpl import NewTopic
 from tests.kafka.broker import end, free_ports
 
 TICK: Final = os.sysconf("SC_CLK_TCK")
-FIRST, LAST = 0.15, 0.95
-"""The part of the records between which is measured: before it stands the start, after it the last linger."""
+LEAD: Final = 20_000
+"""Records that may be open. Measured is from the time when so many have arrived until so many are left, for before that
+the daemon reads more than it sends, and after that it only sends. Of few records it is the middle third."""
 PATIENCE: Final = 120.0
 """Seconds that a run may take."""
 ENVIRONMENT: Final = {
@@ -132,6 +133,7 @@ def carry(
     members: int = 1,
     idle: float = 0.0,
     patience: float = PATIENCE,
+    lead: int = LEAD,
 ) -> Cost:
     """Run `members` processes of the command until the stub has all records; `idle` seconds of rest are measured."""
     began = time.monotonic()
@@ -143,8 +145,9 @@ def carry(
     marks: list[tuple[int, float, float, float]] = []
     started = 0.0
     try:
-        for share in (0.0, FIRST, LAST):
-            while target.taken < max(1, records * share):
+        lead = min(lead, records // 3)
+        for mark in (1, lead, records - lead):
+            while target.taken < mark:
                 if any(process.poll() is not None for process in run) or time.monotonic() - began > patience:
                     raise Stuck(f"{target.taken} of {records} records:\n{log.read_text(errors='replace')[-2000:]}")
                 time.sleep(0.001)

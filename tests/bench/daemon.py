@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
 
-from tests.bench.carry import ENVIRONMENT, Cost, Stub, carry, fill, order, stream, stub
+from tests.bench.carry import ENVIRONMENT, LEAD, Cost, Stub, carry, fill, order, stream, stub
 from tests.bench.plot import draw
 from tests.bench.services import EVENTBRIDGE, MATCH, SERVICES, avro
 from tests.kafka.broker import missing, running
@@ -77,7 +77,7 @@ class Bench:
 
     def ours(self, topic: str, records: int, *, stub_options: tuple[str, ...] = (), **keys: Any) -> Cost:
         """The daemon carries a topic."""
-        how = {name: keys.pop(name) for name in ("members", "idle", "patience") if name in keys}
+        how = {name: keys.pop(name) for name in ("members", "idle", "patience", "lead") if name in keys}
         with stub(*stub_options) as target:
             command = self.config(topic, target.endpoint, **keys)
             return carry(command, target, records, self._folder / "ours.log", **how)
@@ -265,7 +265,7 @@ def curves(world: Bench, found: Found, rounds: int, records: int) -> None:
         return lambda: world.ours(topic, records, **keys)
 
     def sized(size: int) -> Callable[[], Cost]:
-        count = max(2000, min(records, records * 600 // size))
+        count = min(records, 3 * (64 * 2**20 // size))  # as many as may be open by their bytes, three times
         return lambda: world.ours(world.topic(count, size), count)
 
     def split(partitions: int) -> Callable[[], Cost]:
@@ -274,7 +274,9 @@ def curves(world: Bench, found: Found, rounds: int, records: int) -> None:
     def opened(limit: int) -> Callable[[], Cost]:
         limits = {"max_open_records": limit, "max_open_per_partition": limit, "max_open_bytes": "512MiB"}
         limits["max_uncommitted_per_partition"] = limit * 2
-        return run(limits=limits, stub_options=("--delay", "0.008"), target={"max_in_flight": 16})
+        many = max(records, 3 * limit)
+        keys: dict[str, Any] = {"limits": limits, "lead": limit, "stub_options": ("--delay", "0.008")}
+        return lambda: world.ours(world.topic(many), many, **keys)
 
     curve(world, found, "routes, one matches", {str(n): run(routes=routes(n)) for n in (1, 10, 100)}, rounds)
     curve(world, found, "bytes of a record", {str(n): sized(n) for n in (200, 600, 4096, 65536)}, rounds)
@@ -291,7 +293,7 @@ def members(world: Bench, found: Found, rounds: int, records: int) -> None:
     for _ in range(rounds):
         one = 0.0
         for count in (1, 2, 4):
-            cost = world.ours(topic, records, members=count)
+            cost = world.ours(topic, records, members=count, lead=2 * LEAD)
             one = one or cost.rate
             row = {"ratio": cost.rate / one, "rate": cost.rate, "cores": cost.cores, "stub": cost.stub}
             rows.setdefault(str(count), []).append(row)
@@ -424,8 +426,8 @@ def keep(found: Found) -> None:
 def main() -> int:
     """Measure and print; the short form ends with 1 where a ratio has collapsed."""
     asked = argparse.ArgumentParser(prog="make bench ARGS=…")
-    asked.add_argument("--rounds", type=int, default=3)
-    asked.add_argument("--records", type=int, default=30_000)
+    asked.add_argument("--rounds", type=int, default=2)
+    asked.add_argument("--records", type=int, default=60_000)
     asked.add_argument("--backlog", type=int, default=BACKLOG, help="records of the backlog that is drained")
     asked.add_argument("--parts", default=PARTS, help="measure these; the others stay as they were")
     asked.add_argument("--short", action="store_true", help="one round, few records, generous bounds: for CI")
@@ -447,7 +449,7 @@ def main() -> int:
             measure: dict[str, Callable[[], None]] = {
                 "main": lambda: main_part(world, found, rounds, records),
                 "targets": lambda: targets(world, found, fewer, records),
-                "curves": lambda: curves(world, found, fewer, records // 2),
+                "curves": lambda: curves(world, found, fewer, records),
                 "members": lambda: members(world, found, fewer, records * 2),
                 "latency": lambda: latency(world, found),
                 "profile": lambda: profile(found),
