@@ -288,8 +288,8 @@ class App:
                 for lane in self.lanes.values():
                     self.start_lane(lane)
                 tasks = [root.create_task(self._commit_always(), name="committer")]
-                tasks.append(root.create_task(self._drain_always(root), name="drains"))
-                tasks.append(root.create_task(self._ask_always(root), name="schemas"))
+                tasks.append(root.create_task(self._drain_always(), name="drains"))
+                tasks.append(root.create_task(self._ask_always(), name="schemas"))
                 tasks.append(root.create_task(self._sum_up_always(), name="summary"))
                 tasks.append(root.create_task(self._sample_always(), name="history"))
                 tasks.append(root.create_task(self.reload.run(root), name="reloads"))
@@ -505,9 +505,10 @@ class App:
             self._asked.add(unready)
             self._asking.put_nowait(unready)
 
-    async def _ask_always(self, root: asyncio.TaskGroup) -> None:
-        while True:
-            root.create_task(self._fetch(await self._asking.get()), name="schema")
+    async def _ask_always(self) -> None:
+        async with asyncio.TaskGroup() as group:  # of its own: what asks a registry that is away ends with it at a stop
+            while True:
+                group.create_task(self._fetch(await self._asking.get()), name="schema")
 
     async def _fetch(self, unready: Unready) -> None:
         """Ask the registry for a schema until it answers. Its outage is nobody's fault: the records wait."""
@@ -828,9 +829,10 @@ class App:
                 self.consumer.commit(offsets)
             self._grant()  # a held lane may have come or gone
 
-    async def _drain_always(self, root: asyncio.TaskGroup) -> None:
-        while True:
-            root.create_task(self._drain(*await self._drains.get()), name="drain")
+    async def _drain_always(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._drain(*await self._drains.get()), name="drain")
 
     async def _drain(
         self,

@@ -159,6 +159,27 @@ def test_a_partition_that_goes_while_its_records_wait_is_read_again_by_its_next_
     play(scene)
 
 
+@pytest.mark.parametrize("fault", [False, True])
+def test_a_daemon_ends_while_the_registry_is_away_and_repeats_nothing_of_what_waits(fault: bool) -> None:
+    async def scene(group: asyncio.TaskGroup) -> None:
+        here, registry = world()
+        registry.up = False
+        for n in range(20):
+            here.broker.produce(T1, written(n))
+        app, process = await here.start(group, T1)
+        await here.until(lambda: "SchemaRegistry" in app.troubles)
+        if fault:
+            here.consumer.finished.set_exception(RuntimeError("fenced"))
+        else:
+            app.stop()
+        async with asyncio.timeout(60.0):
+            assert await process == (1 if fault else 0)
+        assert here.broker.committed.get(T1, 0) == 0
+        assert numbers(here) == []
+
+    play(scene)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_committed_past_a_record_that_waits_whatever_happens(seed: int) -> None:
     """The broker of the world judges each commit: see FakeBroker."""
