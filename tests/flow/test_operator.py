@@ -1,6 +1,7 @@
 """A real process on the embedded broker, as an operator meets it: signals, tokens, a config mended and broken."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.sandbox.broker import Broker
 from connector.sandbox.eventbridge import EventBridge
@@ -23,13 +24,19 @@ TOKEN: Final = "token-CANARY-0123456789"
 BEARER: Final = {"Authorization": f"Bearer {TOKEN}"}
 CONFIG: Final = """
 version: 1
-vars: {{api_token: vars-CANARY}}
+vars: {{api_token: vars-CANARY, word: !env WORD}}
 kafka:
   bootstrap_servers: "{servers}"
   group_id: operator
 targets:
   bus: {{type: eventbridge, region: eu-west-1, endpoint_url: "{url}", batch: {{linger: 10ms}}}}
+  model:
+    {{type: fiddler, url: "http://127.0.0.1:1", token: !sub "model-${{word}}", project_name: shop, model_name: churn}}
+schema_registry: {{type: confluent, url: "http://127.0.0.1:1", username: me, password: registry-CANARY}}
+topics: {{coded: {{format: avro}}}}
 routes:
+  - {{name: scored, topics: [scored], targets: [model], map: {{event: "${{value}}"}}}}
+  - {{name: coded, topics: [coded], targets: [bus], map: {{Source: shop, DetailType: x, Detail: "${{value}}"}}}}
   - name: orders
     topics: [orders]
     targets: [bus]
@@ -60,6 +67,25 @@ class Process:
         for i in range(count):
             self._writer.produce("orders", b'{"payload": "record-CANARY", "id": %d}' % i)
         self._writer.flush(10)
+
+    def poison(self, topic: str, value: bytes) -> None:
+        self._writer.produce(topic, value, headers={"authorization": "Bearer record-CANARY"})
+        self._writer.flush(10)
+
+    def letters(self, count: int) -> list[list[tuple[str, bytes]]]:
+        """The headers of so many dead letters."""
+        reader = Consumer({"bootstrap.servers": self._servers, "group.id": "reader", "log_level": 2})
+        partitions = reader.list_topics("dead", 30).topics["dead"].partitions
+        reader.assign([TopicPartition("dead", number, 0) for number in partitions])
+        try:
+            found: list[list[tuple[str, bytes]]] = []
+            while len(found) < count:
+                if (message := reader.poll(1)) is not None and message.error() is None:
+                    headers: Any = message.headers()  # the client's types allow more than it gives
+                    found.append([(name, value or b"") for name, value in headers or ()])
+            return found
+        finally:
+            reader.close()
 
     async def status(self) -> Any:
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}status") as answer:
@@ -92,9 +118,17 @@ class Process:
 @asynccontextmanager
 async def process(folder: Path) -> AsyncIterator[Process]:
     (folder / "token").write_text(f"{TOKEN}\n")
-    environ = {**os.environ, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "aws-CANARY"}
+    environ = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "aws-CANARY",
+        "AWS_SESSION_TOKEN": "session-CANARY",
+        "WORD": "env-CANARY",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20otel-CANARY",
+    }
     async with Broker() as broker, EventBridge() as bridge:
-        await broker.topics("orders", "dead")
+        await broker.topics("orders", "dead", "scored", "coded")
         made = Process(folder, broker.bootstrap_servers, bridge)
         made.config("First")
         made.running = await asyncio.create_subprocess_exec(
@@ -151,7 +185,18 @@ async def test_no_secret_and_no_payload_is_shown_anywhere(tmp_path: Path) -> Non
         daemon.write(5)
         await daemon.until(lambda status: status["totals"]["delivered"] == 5)
         await daemon.log('"level":"debug"')
-        shown = []
+        daemon.poison("orders", b"\xff record-CANARY")
+        daemon.poison("orders", b'{"a": "record-CANARY" record-CANARY}')
+        daemon.poison("scored", b'{"a": "record-CANARY"}')
+        daemon.poison("coded", b"\0\0\0\0\1record-CANARY")
+        await daemon.until(lambda status: status["totals"]["dead_lettered"] == 2)
+        await daemon.log('"target":"model"')
+        status = await daemon.until(lambda status: status["kafka"]["trouble"])
+        assert "127.0.0.1:1" in json.dumps(status)
+        letters = await asyncio.to_thread(daemon.letters, 2)
+        told = [str(value) for pairs in letters for name, value in pairs if name != "authorization"]
+        assert any("orders" in value for value in told)
+        shown = [*told]
         async with aiohttp.ClientSession(daemon.url) as session:
             for path in ("/", "/status", "/metrics", "/livez", "/readyz", "/config", "/nothing"):
                 async with session.get(path, headers=BEARER) as answer:
@@ -162,6 +207,7 @@ async def test_no_secret_and_no_payload_is_shown_anywhere(tmp_path: Path) -> Non
                 assert answer.status == 401
         assert config["kafka"]["group_id"] == "operator"
         assert config["admin"]["token"] == "***"
+        assert config["targets"]["model"]["token"] == config["vars"]["word"] == "***"
         assert (await daemon.post("routes/orders/pause", Authorization="Bearer token-CANARY-9876543210"))[0] == 401
         assert (await daemon.post("routes/nowhere/pause"))[0] == 404
         assert [text for text in [*shown, *daemon.lines] if "CANARY" in text] == []
