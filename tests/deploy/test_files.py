@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,9 @@ def offered() -> dict[str, set[str]]:
     Metrics(registry)
     found: dict[str, set[str]] = {}
     for metric in registry._collector_to_names:
-        labels = {*getattr(metric, "_labelnames", ()), "instance", "job", "namespace"}
+        families: Iterable[object] = getattr(metric, "describe", tuple)()  # a collector of ours tells its labels there
+        named = {label for one in (metric, *families) for label in getattr(one, "_labelnames", ())}
+        labels = named | {"instance", "job", "namespace"}
         for name in registry._collector_to_names[metric]:
             found[name] = labels | ({"le"} if name.endswith("_bucket") else set())
     process = ("process_cpu_seconds_total", "process_resident_memory_bytes")  # only /proc tells them
