@@ -474,6 +474,9 @@ class Consumer:
             if place.error is not None:
                 self._troubles.say(f"RESET {tp}", self._connection.words(place.error.str()))
                 continue
+            if place.offset < 0:  # -1 is the end in `assign`, and would skip all that waits
+                self._troubles.say(f"RESET {tp}", "the broker told no offset for its earliest record")
+                continue
             was = self._resets.pop(tp)
             if was is not None:
                 self._say_reset(tp, was, place.offset)

@@ -319,8 +319,6 @@ class Script:
         ]
 
     def get_watermark_offsets(self, partition: Place, timeout: float) -> tuple[int, int]:
-        if "watermarks" in self.fail:
-            raise self.fail["watermarks"]
         return self.ends[TopicPartition(partition.topic, partition.partition)]
 
     def list_topics(self, *, timeout: float) -> Any:

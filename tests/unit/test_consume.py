@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from connector.consume import Client, Consumer, ConsumerFailed
@@ -851,7 +851,7 @@ async def test_what_comes_of_a_topic_made_anew_before_its_beginning_is_known_is_
     await edge.begin(A)
     edge.script.ids["t"] = "here/second"
     edge.script.positions[A] = 31
-    edge.script.fail["watermarks"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
+    edge.script.fail["earliest"] = KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker"))
     now[0] += 60.0
     await edge.script.turns()
     await edge.script.bring(message(30))
@@ -1097,6 +1097,20 @@ async def test_a_partition_without_a_leader_keeps_no_other_from_its_earliest_rec
     await edge.script.bring(*(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=p) for p in (0, 1)))
     assert await edge.loop.hears("trouble") == ("RESET t[0]", "no leader")
     assert [(at.partition, at.offset) for at in edge.script.said("assign")[-1]] == [(1, 40)]
+    edge.script.ends[A] = (7, 90)
+    assert await edge.loop.hears("recovered") == ("RESET t[0]",)
+    assert [(at.partition, at.offset) for at in edge.script.said("assign")[-1]] == [(0, 7)]
+
+
+async def test_a_beginning_that_is_no_offset_is_not_where_a_partition_is_begun(make: Make) -> None:
+    """-1, which says of a time that no record is so late, stands for the end: assigned, all that waits were skipped."""
+    edge = make()
+    await edge.begin(A)
+    edge.script.ends[A] = (OFFSET_END, 90)
+    await edge.script.bring(wrong(KafkaError._AUTO_OFFSET_RESET, topic="t", partition=0))
+    code, reason = await edge.loop.hears("trouble")
+    assert (code, "no offset" in reason) == ("RESET t[0]", True)
+    assert [at.offset for places in edge.script.said("assign") for at in places if at.offset == OFFSET_END] == []
     edge.script.ends[A] = (7, 90)
     assert await edge.loop.hears("recovered") == ("RESET t[0]",)
     assert [(at.partition, at.offset) for at in edge.script.said("assign")[-1]] == [(0, 7)]
