@@ -18,13 +18,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         first.add_marker(pytest.mark.timeout(FIRST_TEST_SECONDS), append=False)
 
 
+def need_broker() -> None:
+    """Skip where no broker can be started here, and say why.
+
+    With CI=true that is a failure, so that a run without these tests never passes for a whole one.
+    """
+    if reason := broker.missing():
+        give_up = pytest.fail if os.environ.get("CI", "").lower() == "true" else pytest.skip
+        give_up(reason)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster of KAFKA_BOOTSTRAP_SERVERS, else a broker of our own.
-
-    Where there can be neither, the tests skip and say why; with CI=true that is a failure, so that a run without
-    them never passes for a whole one.
-    """
+    """The cluster of KAFKA_BOOTSTRAP_SERVERS, else a broker of our own."""
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given:
         cluster = Cluster(given)
@@ -32,11 +38,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             pytest.fail(f"no Kafka answers at {given}: start it, or unset KAFKA_BOOTSTRAP_SERVERS")
         yield cluster
         return
-    reason = broker.missing()
-    if reason and os.environ.get("CI", "").lower() == "true":
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    need_broker()
     with broker.running(tmp_path_factory.mktemp("kafka")) as started:
         yield Cluster(started.bootstrap, started)
 
