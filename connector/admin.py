@@ -67,7 +67,7 @@ class AdminState(Protocol):
         ...
 
     def status(self) -> Mapping[str, Any]:
-        """What it is doing: a `connector.status.Status`."""
+        """What it is doing: a `connector.operations.status.Status`."""
         ...
 
 
@@ -88,7 +88,7 @@ class Answer(NamedTuple):
 
 
 class Operations(Protocol):
-    """What a person with the token may do (connector.operate.Operations)."""
+    """What a person with the token may do (connector.operations.operate.Operations)."""
 
     @property
     def admin(self) -> AdminSettings:

@@ -714,7 +714,7 @@ class App:
             self._streaks.pop((entry.event.route, "TASK_PUT"), None)
             self.tally.delivered(entry.event, ack)
 
-    # what an operator may do; connector.operate says who may, and answers in words
+    # what an operator may do; connector.operations.operate says who may, and answers in words
 
     def pause(self, route: str, why: Why, code: str = "") -> bool:
         """Stop a route: its records wait, and nothing is committed past them; False where it was stopped before."""
@@ -918,7 +918,7 @@ class App:
         return True, "in the consumer group"
 
     def status(self) -> Mapping[str, Any]:
-        """What `/status` answers (connector.status.Status)."""
+        """What `/status` answers (connector.operations.status.Status)."""
         return status_of(self)
 
 

@@ -1,7 +1,7 @@
 """The dead-letter topics read: all of them for a look, or as the one member of the group that remembers a replay.
 
 The member joins by subscription, so that two replays cannot have one partition at once, and the group's offsets with
-their metadata are the memory (`connector.replayed`).
+their metadata are the memory (`connector.letters.replayed`).
 """
 
 import asyncio

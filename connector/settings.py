@@ -1,6 +1,6 @@
-"""The config as frozen models: every key, its unit, its default and what it means. `connector.load` fills them.
+"""The config as frozen models: every key, its unit, its default and what it means. `connector.loading` fills them.
 
-A value that stands here was checked for its own sake; what makes no sense beside another, `connector.checks` finds.
+A value that stands here was checked for its own sake; what makes no sense beside another, `loading.checks` finds.
 """
 
 import re
@@ -486,7 +486,7 @@ _AS_USUAL: Final = TopicSettings()
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of a config: `settings` is None where a problem is an error. Made by `connector.load.load`.
+    """What became of a config: `settings` is None where a problem is an error. Made by `connector.loading.load.load`.
 
     `locate` finds the place of a value by its path, `texts` are the files as read, by name, for showing a line of them.
     `hash` is the same for the same settings, whatever their secrets are. `draft` is what could be read although there

@@ -1,7 +1,7 @@
 """Reads YAML 1.2 into a tree in which every value knows where it stands, and merges several files into one.
 
 The tree is built from the parser's events, so that scalars follow the core schema of YAML 1.2 alone: `NO` and `on` are
-text, `010` is ten, `1:30` is text. Tags (`!env X`) stay on their nodes for `connector.resolve`.
+text, `010` is ten, `1:30` is text. Tags (`!env X`) stay on their nodes for `connector.loading.resolve`.
 """
 
 import os
