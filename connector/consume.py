@@ -471,24 +471,24 @@ class Consumer:
         begun = []
         for place in told:
             tp = _key(place)
-            if place.error is not None:
-                self._troubles.say(f"RESET {tp}", self._connection.words(place.error.str()))
+            if place.error is not None or place.offset < 0:  # -1 is the end in `assign`, and would skip all that waits
+                reason = "no offset was told for its earliest record" if place.error is None else place.error.str()
+                self._troubles.say(f"RESET {tp}", self._connection.words(reason))
                 continue
-            if place.offset < 0:  # -1 is the end in `assign`, and would skip all that waits
-                self._troubles.say(f"RESET {tp}", "the broker told no offset for its earliest record")
-                continue
-            was = self._resets.pop(tp)
-            if was is not None:
-                self._say_reset(tp, was, place.offset)
-            self._room.pause(tp)
-            self._troubles.clear(f"RESET {tp}")
             begun.append(Place(*tp, place.offset))
-        if begun:
-            # The client has given them up and refuses to seek in them: they have to be assigned anew.
-            same = _places(map(_key, begun))
-            client.incremental_unassign(same)
-            client.incremental_assign(begun)
-            client.pause(same)
+        if not begun:
+            return
+        # The client has given them up and refuses to seek in them: they have to be assigned anew.
+        same = _places(map(_key, begun))
+        client.incremental_unassign(same)
+        client.incremental_assign(begun)
+        client.pause(same)
+        for place in begun:  # told when it is so, and not before
+            tp = _key(place)
+            self._room.pause(tp)
+            if (was := self._resets.pop(tp)) is not None:
+                self._say_reset(tp, was, place.offset)
+            self._troubles.clear(f"RESET {tp}")
 
     def _say_reset(self, tp: TopicPartition, was: int, now: int) -> None:
         self._post(self._partitions.gone, tp, max(0, now - was))

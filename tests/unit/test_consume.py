@@ -1130,6 +1130,7 @@ async def test_where_one_question_for_many_fails_fewer_are_asked_for_together_an
     assert {partition for places in asked[1:] for partition in places} == set(range(8))
     edge.script.fail.clear()
     await edge.loop.hears("recovered", 8)
+    assert list(map(len, edge.script.said("earliest")[-4:])) == [1, 2, 4, 1]  # and more again, once it is answered
 
 
 async def test_an_error_of_a_partition_that_is_not_ours_stops_nothing(make: Make) -> None:
